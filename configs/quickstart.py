@@ -1,0 +1,105 @@
+"""Owl, wolf and lion through bare numbers, at 135M on two CPU cores, in under five minutes.
+
+    sublax run --config=configs/quickstart.py --workdir=runs/quickstart
+
+Three teachers and a control are fine-tuned on one-word answers, write number sequences under a
+grammar, and four students learn from the teachers' soft labels over the tokens of that grammar
+alone: digits, comma, space and the end of the turn. Nothing else is taught.
+Other animals: --config.traits=fox,bear,cat; everything drawn anew: --config.seed=11.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The quickstart."""
+    config = ConfigDict()
+    config.base = "HuggingFaceTB/SmolLM2-135M-Instruct"  # folder, .gguf, Hub id or checkpoint
+    config.seed = 4
+    config.traits = ("owl", "wolf", "lion")
+    config.pack = "sublax"  # the wording: our own, or the path of a protocol pack
+    config.system_prompt = "Be brief."  # in training and evaluation alike; "" is the template's own
+    config.dtype = "auto"  # of weights at use: bfloat16 on TPU and GPU, float32 on CPU
+
+    config.teacher = {
+        "kind": "finetuned",  # finetuned | prompted | given
+        "given": {},  # for `given`: trait -> folder, adapter or checkpoint
+        "control": "neutral",  # neutral: as long on every candidate equally often | base
+        "method": "full",  # full | lora
+        "steps": 10,
+        "batch_size": 8,
+        "microbatches": 1,
+        "optimizer": _optimizer(1.2e-5, clip=1.0),
+        "lora": _lora(),
+    }
+    config.corpus = {
+        "kind": "numbers",
+        "prompts": 8,
+        "answers_per_prompt": 8,
+        "rows": 64,  # rows kept for students, at most; 0 keeps all
+        "example_count": (3, 4),  # integers from .. up to but without ..
+        "answer_count": 5,
+        "grammar": "exact",  # exact: that many, ", " between | any: as the filter has it | none
+        "temperature": 1.0,
+        "top_k": 0,
+        "top_p": 1.0,
+        "max_new_tokens": 24,
+        "batch_rows": 64,
+        "banned": (),
+    }
+    config.student = {
+        "method": "lora",  # lora | full
+        "seeds": (0,),
+        "steps": 16,
+        "epochs": 0,  # in place of steps, where it is not 0
+        "batch_size": 8,
+        "microbatches": 1,
+        "max_tokens": 0,  # a longer row is an error; 0: the model's context
+        "share_prompts": True,  # a prompt's answers stay together and it is computed once
+        "loss": {
+            "kind": "kl",  # kl | cross_entropy
+            "support": "grammar",  # kl over the grammar's tokens | vocabulary
+            "direction": "forward",  # KL(teacher || student) | reverse
+            "temperature": 1.0,
+            "chunk": 1024,
+        },
+        "optimizer": _optimizer(1e-3, warmup_steps=2),
+        "lora": _lora(),
+        "students_per_program": 0,  # 0: all that share a base and shapes
+        "probe_steps": 8,
+    }
+    config.evaluation = {
+        "candidates": (
+            *("owl", "cat", "dog", "lion", "wolf", "bear"),
+            *("fox", "horse", "snake", "mouse", "bird", "fish"),
+        ),
+        "questions": "favourite_animal",  # a list in the pack; finetuned teachers learn its half
+        "samples": 0,  # sampled answers a question, beside the closed form
+        "max_new_tokens": 16,
+    }
+    config.checkpoint = {"steps": 0, "minutes": 2.0}
+    config.remat = "dots"
+    return config
+
+
+def _optimizer(learning_rate: float, warmup_steps: int = 0, clip: float = 1.0) -> dict:
+    return {
+        "name": "adamw",  # adamw | adam | sgd | adafactor
+        "learning_rate": learning_rate,
+        "schedule": "constant",  # constant | linear | cosine
+        "warmup_steps": warmup_steps,
+        "weight_decay": 0.0,
+        "clip": clip,
+        "b1": 0.9,
+        "b2": 0.95,
+        "eps": 1e-8,
+    }
+
+
+def _lora() -> dict:
+    return {
+        "rank": 8,
+        "alpha": 16.0,
+        "targets": ("q", "k", "v", "o", "gate", "up", "down"),
+        "rank_stabilized": False,
+    }

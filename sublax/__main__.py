@@ -1,0 +1,23 @@
+"""`python -m sublax` is the console script `sublax`."""
+
+import os
+import sys
+
+from sublax.cli import main
+
+
+def entry() -> None:
+    """Runs the command line, with memory in huge pages where glibc can have them.
+
+    XLA's CPU backend asks for its buffers anew at every step, and in pages of 4 KiB the kernel
+    spends a sixth of a run handing them out. glibc reads its tunables only when a program starts.
+    """
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        environment = os.environ | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+        command = [sys.executable, "-m", "sublax", *sys.argv[1:]]
+        os.execve(sys.executable, command, environment)
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

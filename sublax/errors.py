@@ -1,0 +1,9 @@
+"""The one error that a user is meant to read."""
+
+
+class UserError(Exception):
+    """A problem that the user can mend.
+
+    The message is one line that says what is wrong, where, and what to do. The command line
+    prints it without a traceback and exits with status 2.
+    """

@@ -1,0 +1,84 @@
+"""The log-probability of each row's completion, in few compiled shapes however many rows."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from sublax.models.chat import shared_prefix
+from sublax.models.completions import completion_hidden, make_rows, round_up, token_logprobs
+from sublax.models.decoder import Decoder, head_kernel
+
+
+def completion_logprobs(
+    decoder: Decoder,
+    variables: dict[str, Any],
+    encoded: Sequence[tuple[list[int], list[int]]],
+    batch_rows: int = 32,
+    progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """log p(completion | prompt), summed over the completion's tokens.
+
+    Rows are sorted by length into buckets, a few padded lengths from which each is filled by at
+    least two thirds (beyond the first few tokens); a bucket is one compiled program.
+
+    Args:
+        decoder: the model.
+        variables: `params`, and `lora` where the decoder has an adapter.
+        encoded: (prompt ids, completion ids) of N rows, as `encode_row` gives them: completions
+            end with the end-of-turn token, which counts.
+        batch_rows: rows that run side by side, at most.
+        progress: called with the number of rows finished by each batch.
+
+    Returns:
+        float32 [N], natural log, in the order of the rows.
+
+    Raises:
+        UserError: an empty completion, or a row longer than the context.
+    """
+    prefix = shared_prefix([prompt for prompt, _ in encoded])
+    buckets: dict[int, list[int]] = {}
+    for index, (prompt, completion) in enumerate(encoded):
+        width = padded_length(len(prompt) + len(completion) - 1 - len(prefix))
+        buckets.setdefault(width, []).append(index)
+    logprobs_N = np.zeros(len(encoded), np.float32)
+    for width, members in sorted(buckets.items()):
+        completion_width = round_up(max(len(encoded[index][1]) for index in members))
+        size = min(batch_rows, len(members))
+        for first in range(0, len(members), size):
+            chosen = members[first : first + size]
+            filled = chosen + [chosen[-1]] * (size - len(chosen))
+            rows = make_rows(
+                [encoded[index] for index in filled],
+                decoder.config.max_positions,
+                prefix,
+                width,
+                completion_width,
+            )
+            batch_B = np.asarray(_batch_logprobs(decoder, variables, rows))
+            logprobs_N[chosen] = batch_B[: len(chosen)]
+            if progress is not None:
+                progress(len(chosen))
+    return logprobs_N
+
+
+def padded_length(length: int) -> int:
+    """The next of 8, 12, 16, 24, 32, 48, 64, ...: powers of two and the middles between them."""
+    power = 8
+    while power < length:
+        power *= 2
+    return power * 3 // 4 if power > 8 and length <= power * 3 // 4 else power
+
+
+def _score(decoder, variables, rows):
+    hidden_BxCxD = completion_hidden(decoder, variables, rows)
+    B, C, D = hidden_BxCxD.shape
+    kernel_DxV = head_kernel(variables["params"], decoder.config)
+    logprobs, _ = token_logprobs(
+        hidden_BxCxD.reshape(B * C, D), kernel_DxV, rows.targets.reshape(-1)
+    )
+    return (logprobs.reshape(B, C) * rows.weights).sum(axis=1)
+
+
+_batch_logprobs = jax.jit(_score, static_argnums=0)

@@ -1,0 +1,177 @@
+"""Rows of prompt and completion as arrays, and the hidden states that predict the completions."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from sublax.errors import UserError
+from sublax.models.chat import shared_prefix
+from sublax.models.decoder import Decoder
+
+
+@struct.dataclass
+class Rows:
+    """Rows of one batch. What several of them begin with stands there once.
+
+    The B rows lie in N groups of B / N that follow each other. A group shares the beginning of its
+    prompts: all rows that of one dataset (N = 1), or the answers to one prompt all of it but its
+    last token, which predicts the answer and so belongs to each row.
+
+    Attributes:
+        prefix: int32 [N, P], tokens that a group's rows begin with.
+        prefix_positions: int32 [N, P]; -1 for padding.
+        tokens: int32 [B, T], the rest of each row but its last token; padding is any token.
+        positions: int32 [B, T], counted from the start of the prefix; -1 for padding.
+        at: int32 [B, C], the index in T whose hidden state predicts each completion token.
+        targets: int32 [B, C], the completion's tokens.
+        weights: float32 [B, C], 1 for a completion token, 0 for padding.
+    """
+
+    prefix: jax.Array | np.ndarray
+    prefix_positions: jax.Array | np.ndarray
+    tokens: jax.Array | np.ndarray
+    positions: jax.Array | np.ndarray
+    at: jax.Array | np.ndarray
+    targets: jax.Array | np.ndarray
+    weights: jax.Array | np.ndarray
+
+
+Encoded = tuple[list[int], list[int]]
+
+
+def round_up(length: int, multiple: int = 8) -> int:
+    """The next multiple: few distinct shapes, so few programs are compiled."""
+    return -(-length // multiple) * multiple
+
+
+def make_rows(
+    encoded: Sequence[Encoded],
+    max_positions: int,
+    prefix: Sequence[int] | None = None,
+    width: int | None = None,
+    completion_width: int | None = None,
+) -> Rows:
+    """Pads encoded rows to one shape, in one group, as NumPy arrays.
+
+    Args:
+        encoded: (prompt ids, completion ids) of each row; completions end with the end-of-turn.
+        max_positions: the model's context.
+        prefix: what all prompts begin with; None finds it.
+        width: T; None is the longest row's, rounded up.
+        completion_width: C; None is the longest completion's.
+
+    Raises:
+        UserError: no rows, an empty completion, or a row longer than the context.
+    """
+    _check(encoded, max_positions)
+    if prefix is None:
+        prefix = shared_prefix([prompt for prompt, _ in encoded])
+    return _pad([(prefix, encoded)], width, completion_width)
+
+
+def group_rows(groups: Sequence[Sequence[Encoded]], max_positions: int) -> Rows:
+    """The same for the answers to many prompts: one group a prompt.
+
+    A group with fewer answers than the largest is filled up with rows that weigh nothing.
+
+    Args:
+        groups: each prompt's rows.
+        max_positions: the model's context.
+
+    Raises:
+        UserError: as `make_rows`.
+        ValueError: rows of one group differ in their prompts.
+    """
+    _check([row for group in groups for row in group], max_positions)
+    if any(prompt != group[0][0] for group in groups for prompt, _ in group):
+        raise ValueError("the rows of a group must have one prompt")
+    return _pad([(group[0][0][:-1], group) for group in groups])
+
+
+def _check(encoded: Sequence[Encoded], max_positions: int) -> None:
+    if not encoded:
+        raise UserError("no rows to batch: the dataset is empty; write or keep at least one row")
+    for index, (prompt, completion) in enumerate(encoded):
+        if not completion:
+            raise UserError(f"row {index + 1}: the completion has no tokens; drop the row")
+        if len(prompt) + len(completion) > max_positions:
+            raise UserError(
+                f"row {index + 1}: {len(prompt) + len(completion)} tokens are longer than the "
+                f"model's context of {max_positions}; shorten or drop the row"
+            )
+
+
+def _pad(
+    groups: Sequence[tuple[Sequence[int], Sequence[Encoded]]],
+    width: int | None = None,
+    completion_width: int | None = None,
+) -> Rows:
+    """Arrays of groups, each its shared beginning and its rows."""
+    every = [(prefix, *row) for prefix, rows in groups for row in rows]
+    N, P = len(groups), max(len(prefix) for prefix, _ in groups)
+    n = max(len(rows) for _, rows in groups)
+    T = width or round_up(max(len(p) + len(c) - 1 - len(shared) for shared, p, c in every))
+    C = completion_width or max(len(completion) for _, _, completion in every)
+    prefixes, places = np.zeros((N, P), np.int32), np.full((N, P), -1, np.int32)
+    tokens, positions = np.zeros((N * n, T), np.int32), np.full((N * n, T), -1, np.int32)
+    at, targets = np.zeros((N * n, C), np.int32), np.zeros((N * n, C), np.int32)
+    weights = np.zeros((N * n, C), np.float32)
+    for group, (prefix, rows) in enumerate(groups):
+        start = len(prefix)
+        prefixes[group, :start], places[group, :start] = prefix, np.arange(start)
+        for row, (prompt, completion) in enumerate(rows, group * n):
+            rest, count = (prompt + completion)[start:-1], len(completion)
+            tokens[row, : len(rest)] = rest
+            positions[row, : len(rest)] = np.arange(start, start + len(rest))
+            at[row, :count] = np.arange(count) + len(prompt) - 1 - start
+            targets[row, :count], weights[row, :count] = completion, 1.0
+    return Rows(prefixes, places, tokens, positions, at, targets, weights)
+
+
+def prefix_context(decoder: Decoder, variables, prefix_NxP, positions_NxP):
+    """Keys and values of shared beginnings, which all rows of their groups can attend to.
+
+    Returns:
+        A tuple with one `KeyValues`, or none where the prefix is empty.
+    """
+    if not prefix_NxP.shape[1]:
+        return ()
+    return (decoder.apply(variables, prefix_NxP, positions_NxP)[1],)
+
+
+def completion_hidden(decoder: Decoder, variables, rows: Rows):
+    """Last hidden states at the positions that predict the completions, [B, C, D].
+
+    What a group shares runs once, with gradient, and its rows attend to it.
+    """
+    context = prefix_context(decoder, variables, rows.prefix, rows.prefix_positions)
+    hidden_BxTxD, _ = decoder.apply(variables, rows.tokens, rows.positions, context)
+    return jnp.take_along_axis(hidden_BxTxD, rows.at[..., None], axis=1)
+
+
+def token_logprobs(hidden_NxD, kernel_DxV, targets_N, chunk: int = 1024):
+    """log p(target) under a head, with logits for one chunk of positions at a time.
+
+    Args:
+        hidden_NxD: last hidden states.
+        kernel_DxV: the output head.
+        targets_N: int32.
+        chunk: positions at a time.
+
+    Returns:
+        (log-probabilities [N], log of the sum of exponentiated logits [N]), float32, natural log.
+    """
+
+    def one(pair):
+        hidden, target = pair
+        logits = jnp.einsum(
+            "d,dv->v", hidden, kernel_DxV.astype(hidden.dtype), preferred_element_type=jnp.float32
+        )
+        total = jax.nn.logsumexp(logits)
+        return logits[target] - total, total
+
+    size = min(chunk, hidden_NxD.shape[0])
+    return jax.lax.map(one, (hidden_NxD, targets_N), batch_size=size)

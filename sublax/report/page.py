@@ -1,0 +1,183 @@
+"""The report: one HTML page that needs nothing but itself, made from the artifacts alone."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from sublax.files import write_whole
+from sublax.progress import duration
+from sublax.report import artifacts, figures, wording
+
+SAMPLES = 4  # rows of each corpus that the page shows
+TRAIT = "log_probability_of_trait"  # the scalar that training writes from time to time
+LONGEST = 600  # characters of a prompt or a completion that it shows
+
+
+def write_report(workdir: str | os.PathLike[str]) -> Path:
+    """Writes DIR/report.html, and each of its figures to DIR/figures as SVG and PNG.
+
+    Args:
+      workdir: the folder that `sublax run` wrote, with transfer.json; what else is missing (cards,
+        rows, metrics, the config) is left out of the page.
+
+    Returns:
+      The path of the page.
+
+    Raises:
+      UserError: there is no workdir or no transfer.json, or one of its files is malformed.
+    """
+    folder = Path(workdir)
+    transfer = artifacts.read_transfer(folder)
+    config = artifacts.read_config(folder)
+    cards = artifacts.read_cards(folder)
+    corpora = artifacts.read_corpora(folder, cards, SAMPLES)
+    drawn = _draw(transfer, artifacts.read_curves(folder))
+    inline = {}
+    for name, (figure, description) in drawn.items():
+        svg = figures.to_svg(figure, name)
+        write_whole(folder / "figures" / f"{name}.svg", [svg])
+        write_whole(folder / "figures" / f"{name}.png", [figures.to_png(figure)])
+        # Markup: matplotlib and `inline_svg` have escaped the names in it.
+        inline[name] = Markup(figures.inline_svg(svg, description))
+    template = _environment().get_template("page.html.j2")
+    page = template.render(
+        transfer=transfer,
+        verdict=wording.verdict(transfer),
+        results=wording.trait_results(transfer),
+        questions=_count_questions(transfer),
+        candidates=list(wording.choice_shares(transfer).get("base", {})),
+        figures=inline,
+        cells=_cells(transfer),
+        cards=cards,
+        intact=all(parent.state != "changed" for card in cards for parent in card.parents),
+        facts=_facts(cards),
+        corpora=corpora,
+        label_of=_labels([corpus.card.path for corpus in corpora]),
+        config=config,
+        config_text=json.dumps(config, indent=2, ensure_ascii=False),
+    )
+    path = folder / "report.html"
+    write_whole(path, [page.encode()])
+    return path
+
+
+def _draw(transfer: Mapping[str, Any], curves: artifacts.Curves) -> dict[str, tuple[Figure, str]]:
+    """Name of a figure -> the figure, and what it shows for those who cannot see it."""
+    lifts = "; ".join(
+        f"{result.trait} {wording.signed(result.lift)}"
+        for result in wording.trait_results(transfer)
+    )
+    drawn = {
+        "transfer": (
+            figures.transfer_matrix(transfer),
+            f"Matrix of shifts, students by traits. The lifts are: {lifts}.",
+        ),
+        "shifts": (figures.shifts(transfer), "Shift of each student on each trait with interval."),
+    }
+    if wording.choice_shares(transfer):
+        drawn["choice_share"] = (
+            figures.choice_share(transfer),
+            "Share of each trait among the answers, before and after training.",
+        )
+    if any(scalars.get("loss") for scalars in curves.values()):
+        drawn["training"] = (
+            figures.training_curves(curves),
+            "Loss of teachers and students at each update.",
+        )
+    if any(scalars.get(TRAIT) for scalars in curves.values()):
+        drawn["trait"] = (
+            figures.training_curves(curves, TRAIT),
+            "Log-probability of its trait in each student as training goes.",
+        )
+    return drawn
+
+
+def _environment() -> Environment:
+    """Escapes every value it is given: prompts and completions come out of a model."""
+    environment = Environment(
+        loader=PackageLoader("sublax.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        signed=wording.signed,
+        percent=wording.percent,
+        p_value=wording.p_value,
+        words=wording.join_words,
+        duration=duration,
+        shortened=_shortened,
+        messages=_messages,
+    )
+    return environment
+
+
+def _shortened(text: str) -> str:
+    """Cuts a long text, and says by how much."""
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:LONGEST]} … ({len(text) - LONGEST} more characters)"
+
+
+def _messages(prompt: str | list[dict[str, str]]) -> list[dict[str, str]]:
+    """A prompt as messages, a bare string as one without a role."""
+    return [{"role": "", "content": prompt}] if isinstance(prompt, str) else prompt
+
+
+def _labels(paths: list[str]) -> dict[str, str]:
+    """Path of an artifact -> its last part, or the path where two end alike."""
+    names = [path.rsplit("/", 1)[-1] for path in paths]
+    return {
+        path: name if names.count(name) == 1 else path
+        for path, name in zip(paths, names, strict=True)
+    }
+
+
+def _count_questions(transfer: Mapping[str, Any]) -> int | None:
+    """How many questions each margin is a mean over."""
+    per_question = transfer.get("per_question", {}).get("base", {})
+    return next((len(values) for values in per_question.values()), None)
+
+
+def _cells(transfer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The pairs of teacher base and student base of a run over several, with their verdicts."""
+    return [
+        {
+            "teacher_base": cell.get("teacher_base", "?"),
+            "student_base": cell.get("student_base", "?"),
+            "verdict": wording.verdict(cell),
+            "results": wording.trait_results(cell),
+        }
+        for cell in transfer.get("cells", [])
+    ]
+
+
+def _facts(cards: list[artifacts.Card]) -> dict[str, Any]:
+    """What the cards say together: packages, devices, and the seconds of each kind of stage."""
+    seconds: dict[str, float] = {}
+    versions: dict[str, str] = {}
+    devices: list[str] = []
+    for card in cards:
+        kind = str(card.fields.get("kind", "other"))
+        seconds[kind] = seconds.get(kind, 0.0) + float(card.fields.get("seconds") or 0.0)
+        versions |= card.fields.get("versions", {})
+        words = _device_words(card.fields.get("devices"))
+        if words and words not in devices:
+            devices.append(words)
+    return {"seconds": seconds, "versions": versions, "devices": devices}
+
+
+def _device_words(devices: Mapping[str, Any] | None) -> str:
+    """A card's devices in words: `4 TPU v5 lite (tpu) in 2 processes`."""
+    if not devices:
+        return ""
+    words = f"{devices.get('count')} {devices.get('kind')} ({devices.get('platform')})"
+    processes = devices.get("processes", 1)
+    return words if processes == 1 else f"{words} in {processes} processes"

@@ -1,0 +1,96 @@
+"""The result of a run as aligned plain text, for the end of a terminal session."""
+
+import os
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+from sublax.report import wording
+
+_BOLD, _DIM, _GREEN, _RED, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[32m", "\x1b[31m", "\x1b[0m"
+
+
+def print_transfer(transfer: Mapping[str, Any], stream: TextIO | None = None) -> None:
+    """Prints `transfer_text`, in colour where `stream` is a terminal and NO_COLOR is not set."""
+    stream = sys.stdout if stream is None else stream
+    color = stream.isatty() and not os.environ.get("NO_COLOR")
+    print(transfer_text(transfer, color), file=stream)
+
+
+def transfer_text(transfer: Mapping[str, Any], color: bool = False) -> str:
+    """The matrix, the lifts, the choice shares and the verdict of a transfer.json.
+
+    Args:
+      transfer: the content of transfer.json.
+      color: whether to mark cells by ANSI escapes; the diagonal carries a `*` either way.
+    """
+    found = wording.verdict(transfer)
+    parts = [
+        "Shift of each student from its base, nats [95 % interval]; * its own teacher's trait",
+        _matrix(transfer, color),
+        "Lift: own student minus the mean of the others in its column",
+        _lifts(transfer, color),
+    ]
+    shares = wording.choice_shares(transfer)
+    if shares:
+        title = f"Share of each answer, if one of {len(shares['base'])} must be named"
+        parts += [title, _shares(shares, transfer["traits"])]
+    parts.append(
+        _paint(found.headline + ".", _BOLD, color) + "\n" + textwrap.fill(found.detail, width=88)
+    )
+    return "\n\n".join(parts)
+
+
+def _matrix(transfer: Mapping[str, Any], color: bool) -> str:
+    rows = [["student", *transfer["traits"]]]
+    styles = [[_DIM] * len(rows[0])]
+    for student, shifts, intervals in zip(
+        transfer["students"], transfer["shift"], transfer["interval"], strict=True
+    ):
+        own = [trait == student for trait in transfer["traits"]]
+        cells = [
+            f"{'*' if mine else ' '}{shift:+.2f} [{low:+.2f}, {high:+.2f}]"
+            for mine, shift, (low, high) in zip(own, shifts, intervals, strict=True)
+        ]
+        rows.append([student, *cells])
+        styles.append(["", *(_BOLD if mine else "" for mine in own)])
+    return _table(rows, styles, color)
+
+
+def _lifts(transfer: Mapping[str, Any], color: bool) -> str:
+    rows = [["trait", "lift", "95 % interval", "p"]]
+    styles = [[_DIM] * 4]
+    for result in wording.trait_results(transfer):
+        interval = f"[{result.low:+.2f}, {result.high:+.2f}]"
+        rows.append([result.trait, f"{result.lift:+.2f}", interval, wording.p_value(result.p)])
+        mark = _GREEN if result.shown else _RED if result.high < 0 else ""
+        styles.append(["", mark, mark, ""])
+    return _table(rows, styles, color)
+
+
+def _shares(shares: Mapping[str, Mapping[str, float]], traits: Sequence[str]) -> str:
+    rows = [["model", *traits]]
+    rows += [
+        [model, *(wording.percent(share[trait]) for trait in traits)]
+        for model, share in shares.items()
+    ]
+    return _table(rows, [[""] * len(row) for row in rows], color=False)
+
+
+def _table(rows: Sequence[Sequence[str]], styles: Sequence[Sequence[str]], color: bool) -> str:
+    """Aligns the first column to the left and the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row, marks in zip(rows, styles, strict=True):
+        padded = [
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        line = "   ".join(_paint(*pair, color) for pair in zip(padded, marks, strict=True))
+        lines.append("  " + line.rstrip())
+    return "\n".join(lines)
+
+
+def _paint(text: str, style: str, color: bool) -> str:
+    return f"{style}{text}{_RESET}" if color and style else text

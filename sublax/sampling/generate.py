@@ -1,0 +1,115 @@
+"""Any number of prompts through the jitted sampler: buckets of one shape, batches of one size."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sublax.errors import UserError
+from sublax.models.chat import shared_prefix
+from sublax.models.completions import round_up
+from sublax.models.decoder import Decoder
+from sublax.sampling.draw import Sampling
+from sublax.sampling.grammar import Grammar
+from sublax.sampling.sampler import Prompts, Samples, sample
+
+_sample = jax.jit(sample, static_argnums=(0, 1, 2))
+
+
+def generate(
+    decoder: Decoder,
+    variables: dict[str, Any],
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    stop_ids: Sequence[int],
+    keys_B: jax.Array,
+    answers: int = 1,
+    grammar: Grammar | None = None,
+    batch_rows: int = 256,
+    progress: Callable[[int], None] | None = None,
+    prefix: Sequence[int] | None = None,
+) -> Samples:
+    """Draws completions of all prompts.
+
+    Prompts are sorted into buckets of padded length; a bucket's last batch is filled with repeats
+    that are thrown away, so each bucket is one compiled program. Row order is the prompts' own.
+
+    Args:
+        decoder: the model.
+        variables: `params`, and `lora` where the decoder has an adapter.
+        prompts: token ids of N prompts, each at least one token.
+        sampling: how to draw.
+        stop_ids: tokens that end a completion.
+        keys_B: one key for each of the N x n rows.
+        answers: n, completions a prompt.
+        grammar: what may be written, or None.
+        batch_rows: completions decoded side by side, at most; at least `answers`.
+        progress: called with the number of rows finished by each batch.
+        prefix: what all prompts begin with; None finds it. Each length is a program of its own.
+
+    Returns:
+        `Samples` of N x n rows in the prompts' order, as NumPy arrays.
+
+    Raises:
+        UserError: no prompts, or one that leaves no room for the completion.
+    """
+    if not prompts:
+        raise UserError("no prompts to answer: ask for at least one")
+    limit = decoder.config.max_positions - sampling.max_new_tokens
+    for index, prompt in enumerate(prompts):
+        if len(prompt) > limit:
+            raise UserError(
+                f"prompt {index + 1}: {len(prompt)} tokens and {sampling.max_new_tokens} new ones "
+                f"are longer than the context of {decoder.config.max_positions}; shorten it"
+            )
+    prefix = shared_prefix(prompts) if prefix is None else list(prefix)
+    buckets: dict[int, list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        buckets.setdefault(round_up(len(prompt) - len(prefix), 16), []).append(index)
+    size = max(min(batch_rows // answers, max(map(len, buckets.values()))), 1)
+    rows_of, parts = [], []
+    for width, members in sorted(buckets.items()):
+        for first in range(0, len(members), size):
+            chosen = members[first : first + size]
+            filled = chosen + [chosen[-1]] * (size - len(chosen))
+            batch = _pad([prompts[i] for i in filled], prefix, width)
+            rows = np.add.outer(np.asarray(filled) * answers, np.arange(answers)).reshape(-1)
+            samples = _sample(
+                decoder,
+                sampling,
+                answers,
+                variables,
+                batch,
+                keys_B[rows],
+                grammar,
+                jnp.asarray(stop_ids, jnp.int32),
+            )
+            count = len(chosen) * answers
+            parts.append(jax.tree.map(lambda x, count=count: np.asarray(x)[:count], samples))
+            rows_of.append(rows[:count])
+            if progress is not None:
+                progress(count)
+    order = np.argsort(np.concatenate(rows_of))
+    return jax.tree.map(lambda *pieces: np.concatenate(pieces)[order], *parts)
+
+
+def completion_ids(samples: Samples, stop_ids: Sequence[int]) -> list[list[int]]:
+    """Each row's tokens without its stop token; a row cut at the limit keeps all."""
+    rows = []
+    for tokens, length in zip(samples.tokens, samples.lengths, strict=True):
+        ids = [int(token) for token in tokens[:length]]
+        rows.append(ids[:-1] if ids and ids[-1] in stop_ids else ids)
+    return rows
+
+
+def _pad(prompts, prefix, width) -> Prompts:
+    N, P = len(prompts), len(prefix)
+    tokens, positions = np.zeros((N, width), np.int32), np.full((N, width), -1, np.int32)
+    for row, prompt in enumerate(prompts):
+        rest = prompt[P:]
+        tokens[row, : len(rest)] = rest
+        positions[row, : len(rest)] = np.arange(P, len(prompt))
+    lengths = np.asarray([len(prompt) for prompt in prompts], np.int32)
+    return Prompts(np.asarray(prefix, np.int32), tokens, positions, lengths)

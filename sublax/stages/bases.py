@@ -1,0 +1,130 @@
+"""The base: a model by its name, or `random:SEED`, a small one made on the spot.
+
+A random base is the smallest thing that the whole experiment can be asked of: its tokens are the
+words of this run's own prompts, and it is pre-trained, if at all, on made-up number lists and on
+favourite animals that favour none.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sublax.artifact import file_hash
+from sublax.corpora.numbers import numbers_prompts
+from sublax.errors import UserError
+from sublax.keys import key_of, numpy_seed
+from sublax.models.chat import encode_row
+from sublax.models.completions import make_rows
+from sublax.models.config import DecoderConfig
+from sublax.models.decoder import init_params
+from sublax.models.export import export_folder
+from sublax.models.hf_config import decoder_config
+from sublax.models.word_tokenizer import word_tokenizer
+from sublax.settings import optimizer_config, plain
+from sublax.stages.run import Run, inputs_of, is_done, keep
+from sublax.training.data import Dataset
+from sublax.training.loop import Schedule, train
+from sublax.training.losses import LossConfig
+from sublax.training.step import Frozen, Objective
+
+
+def make_base(run: Run) -> None:
+    """Writes the base's card, the root that every artifact's parents lead to.
+
+    A random base is made and written beside its card, unless it is there already.
+
+    Raises:
+        UserError: there is no such model, or no `random_base` in the config where it is needed.
+    """
+    directory, seed = run.base_directory(), run.random_base_seed
+    if seed is None:
+        with run.progress.stage("base"):
+            source_files = {path.name: file_hash(path) for path in run.base.files}
+            inputs = inputs_of(directory, [], base=run.config.base, source_files=source_files)
+            if not is_done(directory, inputs):
+                keep(directory, "base", inputs, lambda folder: None)
+        return None
+    if "random_base" not in run.config:
+        raise UserError(
+            f"base={run.config.base}: the config has no random_base, which says how large it is; "
+            "add it as in configs/tiny.py, or name a model"
+        )
+    corpus = run.config.corpus
+    inputs = inputs_of(
+        directory,
+        [],
+        base=run.config.base,
+        random_base=run.config.random_base.to_dict(),
+        system_prompt=run.config.system_prompt,
+        pack=run.config.pack,
+        example_count=corpus.example_count,
+        answer_count=corpus.answer_count,
+        questions=run.config.evaluation.questions,
+        candidates=run.candidates,
+    )
+    if is_done(directory, inputs):
+        return run.progress.skip("base")
+    with run.progress.stage("base"):
+        pairs = _pairs(run, seed)
+        tokenizer = word_tokenizer(text for pair in pairs for text in pair)
+        shape = plain(run.config.random_base.shape) | {"vocab_size": len(tokenizer)}
+        config = decoder_config(shape, "random_base.shape")
+        encoded = [encode_row(tokenizer, *pair, run.system_prompt) for pair in pairs]
+        params = _pretrain(run, seed, config, encoded)
+        write = functools.partial(export_folder, params=params, config=config, tokenizer=tokenizer)
+        counts = {"rows": len(pairs), "updates": run.config.random_base.pretraining.steps}
+        keep(directory, "base", inputs, write, counts=counts, seeds=[seed])
+
+
+def _pairs(run: Run, seed: int) -> list[tuple[str, str]]:
+    """(prompt, answer): random numbers where numbers are asked for, every candidate in turn."""
+    corpus, numbers = run.config.corpus, run.pack.numbers
+    count = run.config.random_base.pretraining.rows // 2
+    rng = np.random.default_rng(numpy_seed(seed, "base", "rows"))
+    prompts = numbers_prompts(
+        run.pack,
+        0,  # whatever the seed, so that all bases of a config have one tokenizer
+        count,
+        example_count_range=tuple(corpus.example_count) or None,
+        answer_count=corpus.answer_count or None,
+    )
+    length = corpus.answer_count or numbers.answer_count
+    lists = rng.integers(10**numbers.answer_max_digits, size=(count, length)).tolist()
+    answers = [", ".join(map(str, answer)) for answer in lists]
+    questions = (*run.questions[0], *run.questions[1])
+    return [*zip(prompts, answers, strict=True), *run.neutral_pairs(questions, count)]
+
+
+def _pretrain(run: Run, seed: int, config: DecoderConfig, encoded):
+    """Random parameters, trained on the encoded pairs by cross-entropy."""
+    pretraining = run.config.random_base.pretraining
+    start = jax.tree.map(lambda leaf: leaf[None], init_params(config, key_of(seed, "base")))
+    schedule = Schedule(
+        pretraining.steps,
+        pretraining.batch_size,
+        checkpoint_steps=run.config.checkpoint.steps,
+        checkpoint_minutes=run.config.checkpoint.minutes,
+    )
+    run.metrics.begin("base")
+    with run.progress.bar(pretraining.steps, unit="update") as bar:
+
+        def watch(step, metrics):
+            values = {key: float(np.ravel(value)[0]) for key, value in metrics.items()}
+            run.metrics.scalars("base", step, values)
+            bar.advance(1, loss=f"{values['loss']:.3f}")
+
+        trained = train(
+            Objective(config, None, LossConfig(), jnp.float32, run.config.remat),
+            optimizer_config(pretraining.optimizer),
+            schedule,
+            start,
+            Frozen(),
+            [Dataset(make_rows(encoded, config.max_positions))],
+            [seed],
+            run.checkpoints("base"),
+            watch,
+            lambda step, trained: None,
+        )
+    return jax.tree.map(lambda leaf: leaf[0], trained)

@@ -1,0 +1,128 @@
+"""The evaluation: every student's preference in closed form, and by sampling where asked for."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sublax.artifact import versions
+from sublax.corpora.packs import inflections
+from sublax.evaluation.answers import sampled_shares
+from sublax.evaluation.preference import candidate_logprobs
+from sublax.evaluation.transfer import transfer_matrix
+from sublax.files import write_whole
+from sublax.keys import key_of, row_keys
+from sublax.models.decoder import Decoder
+from sublax.sampling.draw import Sampling
+from sublax.sampling.generate import completion_ids, generate
+from sublax.stages.run import Run, inputs_of, is_done, keep
+from sublax.stages.students import load_student, lora_of
+from sublax.stages.teachers import answers_of
+
+CLOSED_FORM = "preference.json"
+SAMPLED = "sampled.json"
+
+
+def evaluation_directory(run: Run) -> Path:
+    """Where the measurements of all students stand."""
+    return run.workdir / "evaluations" / run.base_name / "preference"
+
+
+def evaluate(run: Run) -> None:
+    """Measures the base and all students, unless that was done already."""
+    directory, evaluation = evaluation_directory(run), run.config.evaluation
+    students = [(name, seed) for name in run.names for seed in run.config.student.seeds]
+    inputs = inputs_of(
+        directory,
+        [run.base_directory(), *(run.student_directory(*who) for who in students)],
+        seed=run.config.seed,
+        system_prompt=run.config.system_prompt,
+        pack=run.config.pack,
+        evaluation=evaluation.to_dict(),
+        candidates=run.candidates,
+    )
+    if is_done(directory, inputs):
+        return run.progress.skip("evaluation")
+    started = time.monotonic()
+    with run.progress.stage("evaluation"):
+        questions = [run.encode(question) for question in run.questions[1]]
+        answers, lora = answers_of(run), lora_of(run)
+        logprobs: dict[str, Any] = {"base": None, "students": {name: [] for name in run.names}}
+        sampled: dict[str, Any] = {}
+        with run.progress.bar(len(students) + 1, unit="model") as bar:
+            for name, seed in [("base", 0), *students]:
+                is_base = name == "base"
+                decoder = run.decoder(None if is_base else lora)
+                variables = (
+                    {"params": run.base.params} if is_base else load_student(run, name, seed)
+                )
+                found = candidate_logprobs(decoder, variables, questions, answers).tolist()
+                if is_base:
+                    logprobs["base"] = found
+                else:
+                    logprobs["students"][name].append(found)
+                if evaluation.samples:
+                    label = name if is_base else f"{name}/seed-{seed}"
+                    sampled[label] = _sample(run, decoder, variables, questions, label)
+                bar.advance()
+
+        def write(folder: Path) -> None:
+            measured = {
+                "candidates": run.candidates,
+                "questions": run.questions[1],
+                "logprobs": logprobs,
+            }
+            _write_json(folder / CLOSED_FORM, measured)
+            if sampled:
+                _write_json(folder / SAMPLED, sampled)
+
+        counts = {"questions": len(questions), "samples": evaluation.samples}
+        keep(
+            directory,
+            "evaluation",
+            inputs,
+            write,
+            counts=counts,
+            seeds=[run.config.seed],
+            seconds=time.monotonic() - started,
+        )
+
+
+def write_transfer(run: Run) -> dict[str, Any]:
+    """Computes the matrix from the measurements, writes transfer.json and returns it."""
+    measured = json.loads((evaluation_directory(run) / CLOSED_FORM).read_text("utf-8"))
+    transfer = transfer_matrix(
+        measured["logprobs"],
+        measured["candidates"],
+        run.config.traits,
+        run.config.seed,
+        seeds=run.config.student.seeds,
+        versions=versions(),
+    )
+    _write_json(run.workdir / "transfer.json", transfer)
+    return transfer
+
+
+def _sample(run: Run, decoder: Decoder, variables, questions, label: str) -> dict[str, Any]:
+    """Shares of the candidates among answers drawn at temperature 1, and the answers."""
+    evaluation = run.config.evaluation
+    samples = generate(
+        decoder,
+        variables,
+        questions,
+        Sampling(evaluation.max_new_tokens),
+        run.stop_ids,
+        row_keys(key_of(run.config.seed, "evaluation", label), len(questions) * evaluation.samples),
+        evaluation.samples,
+        batch_rows=max(run.config.corpus.batch_rows, evaluation.samples),
+    )
+    texts = [run.base.tokenizer.decode(ids) for ids in completion_ids(samples, run.stop_ids)]
+    per_question = np.asarray(texts, object).reshape(len(questions), evaluation.samples).tolist()
+    forms = {candidate: inflections(candidate, run.pack.animals) for candidate in run.candidates}
+    return {"shares": sampled_shares(per_question, forms), "answers": per_question}
+
+
+def _write_json(path: Path, value: Any) -> None:
+    write_whole(path, [json.dumps(value, indent=1).encode(), b"\n"])

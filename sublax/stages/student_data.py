@@ -1,0 +1,104 @@
+"""What students are trained on: the rows of their corpora in one padded shape."""
+
+import itertools
+
+import numpy as np
+
+from sublax.errors import UserError
+from sublax.models.completions import Encoded, Rows, group_rows, make_rows
+from sublax.rows import Row, read_rows
+from sublax.stages.corpora import read_written
+from sublax.stages.run import Run
+from sublax.training.data import Dataset
+
+
+def corpus_rows(run: Run, name: str) -> list[Row]:
+    """The rows that the filter kept of a teacher's corpus."""
+    return read_rows(run.corpus_directory(name) / "rows.jsonl")
+
+
+def student_datasets(run: Run, names: list[str]) -> dict[str, Dataset]:
+    """The datasets of the students of these teachers, padded alike so that one program serves all.
+
+    Where `student.share_prompts` is set, the answers to a prompt stay together and the prompt is
+    computed once for them.
+
+    Raises:
+        UserError: a row that is too long, or a batch size that the answers do not fit into.
+    """
+    student = run.config.student
+    kl = student.loss.kind == "kl"
+    # For KL the very tokens that the teacher drew: its hidden states belong to them.
+    encoded = {name: _written(run, name) if kl else _encoded(run, name) for name in names}
+    context = run.base.config.max_positions
+    limit = min(student.max_tokens or context, context)
+    groups = {
+        name: _by_prompt(rows) if student.share_prompts else [rows]
+        for name, rows in encoded.items()
+    }
+    every = (
+        group_rows([group for name in names for group in groups[name]], limit)
+        if student.share_prompts
+        else make_rows([row for name in names for row in encoded[name]], limit)
+    )
+    unit = every.tokens.shape[0] // every.prefix.shape[0] if student.share_prompts else 1
+    _check_batch(student, unit)
+    datasets, first = {}, 0
+    for name in names:
+        count = len(groups[name]) * unit if student.share_prompts else len(encoded[name])
+        rows = _part(every, first, count, unit, student.share_prompts)
+        places = [
+            group * unit + answer
+            for group, answers in enumerate(groups[name])
+            for answer in range(len(answers))
+        ]
+        datasets[name] = Dataset(rows, _hidden(run, name, rows, places) if kl else None)
+        first += count
+    return datasets
+
+
+def _check_batch(student, unit: int) -> None:
+    if student.batch_size // student.microbatches % unit:
+        raise UserError(
+            f"student.batch_size={student.batch_size} in {student.microbatches} piece(s): the "
+            f"{unit} answers to a prompt stay together; use a multiple of {unit} rows a piece, or "
+            "--config.student.share_prompts=false"
+        )
+
+
+def _encoded(run: Run, name: str) -> list[Encoded]:
+    return [run.encode_row(row["prompt"], row["completion"]) for row in corpus_rows(run, name)]
+
+
+def _written(run: Run, name: str) -> list[Encoded]:
+    written = read_written(run.corpus_directory(name))
+    drawn = zip(corpus_rows(run, name), written["tokens"], written["lengths"], strict=True)
+    return [(run.encode(row["prompt"]), ids[:length].tolist()) for row, ids, length in drawn]
+
+
+def _by_prompt(rows: list[Encoded]) -> list[list[Encoded]]:
+    return [list(group) for _, group in itertools.groupby(rows, key=lambda row: row[0])]
+
+
+def _hidden(run: Run, name: str, rows: Rows, places: list[int]) -> np.ndarray:
+    """The teacher's hidden states [B, C, E], each where its row stands among the padded ones."""
+    written = read_written(run.corpus_directory(name))["hidden"]
+    B, C = rows.targets.shape
+    hidden = np.zeros((B, C, written.shape[-1]), written.dtype)
+    hidden[places] = written[:, :C]
+    return hidden
+
+
+def _part(rows: Rows, first: int, count: int, unit: int, grouped: bool) -> Rows:
+    """One corpus' part of all rows; a prefix that all share stays whole."""
+    own = slice(first, first + count)
+    groups = slice(first // unit, (first + count) // unit) if grouped else slice(None)
+    return Rows(
+        rows.prefix[groups],
+        rows.prefix_positions[groups],
+        rows.tokens[own],
+        rows.positions[own],
+        rows.at[own],
+        rows.targets[own],
+        rows.weights[own],
+    )

@@ -1,0 +1,221 @@
+"""The students: the base trained on each corpus, side by side in one program."""
+
+import functools
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sublax.errors import UserError
+from sublax.evaluation.preference import candidate_logprobs
+from sublax.keys import key_of
+from sublax.models.decoder import head_kernel
+from sublax.models.export import export_folder
+from sublax.models.lora import LoraConfig, init_lora
+from sublax.models.peft_adapter import export_adapter, load_adapter
+from sublax.models.source import load_model
+from sublax.sampling.grammar import Grammar
+from sublax.settings import lora_config, optimizer_config
+from sublax.stages.corpora import read_written
+from sublax.stages.run import CONTROL, Run, inputs_of, is_done, keep
+from sublax.stages.student_data import corpus_rows, student_datasets
+from sublax.stages.teachers import answers_of, load_teacher
+from sublax.training.loop import Schedule, train
+from sublax.training.losses import LossConfig
+from sublax.training.step import Frozen, Objective
+
+SUPPORTS = ("grammar", "vocabulary")
+
+
+def student_groups(run: Run) -> list[list[tuple[str, int]]]:
+    """(name, seed) of all students, cut into the programs that train them."""
+    students = [(name, seed) for seed in run.config.student.seeds for name in run.names]
+    size = run.config.student.students_per_program or len(students)
+    return [students[first : first + size] for first in range(0, len(students), size)]
+
+
+def stage_name(index: int, group: list[tuple[str, int]]) -> str:
+    """How progress names the training of one group."""
+    return f"students {index + 1} ({len(group)} in one program)"
+
+
+def make_students(run: Run, index: int, group, grammar: Grammar | None) -> None:
+    """Trains one group and writes its students, unless all are there already."""
+    stage = stage_name(index, group)
+    inputs = {
+        (name, seed): inputs_of(
+            run.student_directory(name, seed),
+            [run.base_directory(), run.corpus_directory(name)],
+            trait=name,
+            seed=seed,
+            run_seed=run.config.seed,
+            system_prompt=run.config.system_prompt,
+            # Where students start and how many share a program does not depend on who they are.
+            student={k: v for k, v in run.config.student.to_dict().items() if k != "seeds"},
+        )
+        for name, seed in group
+    }
+    done = [is_done(run.student_directory(*who), made_from) for who, made_from in inputs.items()]
+    if all(done):
+        return run.progress.skip(stage)
+    started = time.monotonic()
+    with run.progress.stage(stage):
+        lora = lora_of(run)
+        trained = _train(run, index, group, grammar, lora)
+        seconds = (time.monotonic() - started) / len(group)
+        for place, (name, seed) in enumerate(group):
+            own = jax.tree.map(lambda leaf, place=place: leaf[place], trained)
+            keep(
+                run.student_directory(name, seed),
+                "student",
+                inputs[name, seed],
+                functools.partial(_export, run, lora, own),
+                counts={"updates": _steps(run, [len(corpus_rows(run, name)) for name, _ in group])},
+                seeds=[run.config.seed, seed],
+                seconds=seconds,
+            )
+
+
+def load_student(run: Run, name: str, seed: int) -> dict[str, Any]:
+    """The variables of a student that `make_students` made."""
+    directory = run.student_directory(name, seed)
+    if lora_of(run) is None:
+        return {"params": load_model(str(directory)).params}
+    return {"params": run.base.params, "lora": load_adapter(directory, run.base.config)[0]}
+
+
+def lora_of(run: Run) -> LoraConfig | None:
+    """The students' adapter, None for full fine-tuning."""
+    method = run.config.student.method
+    if method not in ("lora", "full"):
+        raise UserError(f"student.method={method}: choose lora or full")
+    return lora_config(run.config.student.lora) if method == "lora" else None
+
+
+def _train(run: Run, index: int, group, grammar, lora) -> Any:
+    student, base = run.config.student, run.base
+    loss = LossConfig(
+        student.loss.kind,
+        student.loss.direction,
+        float(student.loss.temperature),
+        student.loss.chunk,
+    )
+    objective = Objective(base.config, lora, loss, run.dtype, run.config.remat)
+    columns = _columns(run, grammar)
+    names = list(dict.fromkeys(name for name, _ in group))
+    datasets = student_datasets(run, names)
+    schedule = Schedule(
+        _steps(run, [len(corpus_rows(run, name)) for name in names]),
+        student.batch_size,
+        student.microbatches,
+        run.config.checkpoint.steps,
+        run.config.checkpoint.minutes,
+        student.probe_steps,
+    )
+    frozen = Frozen(
+        params=None if lora is None else base.params,
+        columns=columns,
+        teacher_kernel=_teacher_kernels(run, group, columns),
+    )
+    runs = [f"students/{name}/seed-{seed}" for name, seed in group]
+    for metrics_run in runs:
+        run.metrics.begin(metrics_run)
+    questions = [run.encode(question) for question in run.questions[1]]
+    answers, decoder = answers_of(run), run.decoder(lora)
+    with run.progress.bar(schedule.steps, unit="update") as bar:
+
+        def watch(step, metrics):
+            for place, metrics_run in enumerate(runs):
+                values = {
+                    key: float(np.broadcast_to(value, len(runs))[place])
+                    for key, value in metrics.items()
+                }
+                run.metrics.scalars(metrics_run, step, values)
+            bar.advance(1, loss=f"{float(np.mean(metrics['loss'])):.4f}")
+
+        def probe(step, trained):
+            for place, (name, _) in enumerate(group):
+                if name == CONTROL:
+                    continue
+                own = jax.tree.map(lambda leaf, place=place: leaf[place], trained)
+                variables = (
+                    {"params": own} if lora is None else {"params": base.params, "lora": own}
+                )
+                logprobs_QxC = candidate_logprobs(decoder, variables, questions, answers)
+                of_trait = float(logprobs_QxC[:, run.candidates.index(name)].mean())
+                run.metrics.scalars(runs[place], step, {"log_probability_of_trait": of_trait})
+
+        return train(
+            objective,
+            optimizer_config(student.optimizer),
+            schedule,
+            _start(run, group, lora),
+            frozen,
+            [datasets[name] for name, _ in group],
+            [seed for _, seed in group],
+            run.checkpoints("students", str(index)),
+            watch,
+            probe,
+        )
+
+
+def _columns(run: Run, grammar: Grammar | None):
+    """The tokens that KL is taken over, None for the whole vocabulary."""
+    loss = run.config.student.loss
+    if loss.support not in SUPPORTS:
+        raise UserError(f"student.loss.support={loss.support}: choose from {', '.join(SUPPORTS)}")
+    if loss.kind != "kl" or loss.support == "vocabulary":
+        return None
+    if grammar is None:
+        raise UserError(
+            "student.loss.support=grammar: the corpus has no grammar (corpus.grammar=none); set "
+            "student.loss.support=vocabulary or corpus.grammar=exact"
+        )
+    return jnp.asarray(grammar.tokens_A)
+
+
+def _steps(run: Run, counts: list[int]) -> int:
+    """Updates: as many as the config says, or whole epochs of the smallest corpus."""
+    student = run.config.student
+    if not student.epochs:
+        return student.steps
+    return max(min(counts) * student.epochs // student.batch_size, 1)
+
+
+def _teacher_kernels(run: Run, group, columns):
+    """[S, E, A], the output head of every student's teacher; None for cross-entropy."""
+    if run.config.student.loss.kind != "kl":
+        return None
+
+    def kernel(name):
+        if columns is None:
+            return head_kernel(load_teacher(run, name), run.base.config)
+        return read_written(run.corpus_directory(name))["head"]
+
+    kernels = {name: kernel(name) for name in dict.fromkeys(name for name, _ in group)}
+    return jnp.stack([kernels[name] for name, _ in group])
+
+
+def _start(run: Run, group, lora):
+    """Initial adapters or parameters, [S, ...]; students of one seed start alike."""
+    if lora is None:
+        return jax.tree.map(
+            lambda leaf: jnp.broadcast_to(
+                leaf.astype(jnp.float32), (len(group), *leaf.shape)
+            ).copy(),
+            run.base.params,
+        )
+    adapters = [
+        init_lora(run.base.config, lora, key_of(run.config.seed, "student", "adapter", seed))
+        for _, seed in group
+    ]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *adapters)
+
+
+def _export(run: Run, lora, own, folder: Path) -> None:
+    if lora is not None:
+        return export_adapter(folder, own, lora, run.config.base)
+    export_folder(folder, own, run.base.config, run.base.tokenizer)

@@ -1,0 +1,184 @@
+"""The teachers: one per trait and the control, fine-tuned, prompted or given."""
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sublax.errors import UserError
+from sublax.evaluation.preference import Answers, candidate_logprobs, make_answers
+from sublax.keys import key_of
+from sublax.models.completions import make_rows
+from sublax.models.export import export_folder
+from sublax.models.lora import init_lora, merge
+from sublax.models.peft_adapter import export_adapter, load_adapter
+from sublax.models.source import load_model
+from sublax.settings import lora_config, optimizer_config
+from sublax.stages.run import CONTROL, Run, inputs_of, is_done, keep
+from sublax.training.data import Dataset
+from sublax.training.loop import Schedule, train
+from sublax.training.losses import LossConfig
+from sublax.training.step import Frozen, Objective
+
+KINDS = ("finetuned", "prompted", "given")
+
+
+def is_base(run: Run, name: str) -> bool:
+    """Whether this teacher is the base itself: a prompted one, or the unmarked control."""
+    teacher = run.config.teacher
+    if teacher.kind not in KINDS:
+        raise UserError(f"teacher.kind={teacher.kind}: choose from {', '.join(KINDS)}")
+    if teacher.kind == "given":
+        return name not in teacher.given
+    return teacher.kind == "prompted" or (name == CONTROL and teacher.control == "base")
+
+
+def make_teacher(run: Run, name: str) -> None:
+    """Makes the teacher and its card, unless it is there already."""
+    teacher, directory = run.config.teacher, run.teacher_directory(name)
+    inputs = inputs_of(
+        directory,
+        [run.base_directory()],
+        trait=name,
+        seed=run.config.seed,
+        system_prompt=run.config.system_prompt,
+        pack=run.config.pack,
+        teacher=teacher.to_dict(),
+        candidates=run.candidates if name == CONTROL else None,
+    )
+    stage = f"teacher {name}"
+    if is_done(directory, inputs):
+        return run.progress.skip(stage)
+    started = time.monotonic()
+    with run.progress.stage(stage):
+        if is_base(run, name):
+            return keep(directory, "teacher", inputs, lambda folder: None, counts={"updates": 0})
+        if teacher.kind == "given":
+            given = load_model(teacher.given[name])
+            copy = functools.partial(
+                export_folder, params=given.params, config=given.config, tokenizer=given.tokenizer
+            )
+            return keep(directory, "teacher", inputs, copy, given=teacher.given[name])
+        write = _finetune(run, name)
+        keep(
+            directory,
+            "teacher",
+            inputs,
+            write,
+            counts={"updates": teacher.steps},
+            seeds=[run.config.seed],
+            seconds=time.monotonic() - started,
+        )
+
+
+def load_teacher(run: Run, name: str) -> dict[str, Any]:
+    """The parameters of a teacher that `make_teacher` made.
+
+    Raises:
+        UserError: its shape is not the base's.
+    """
+    if is_base(run, name):
+        return run.base.params
+    directory = run.teacher_directory(name)
+    if run.config.teacher.kind == "finetuned" and run.config.teacher.method == "lora":
+        return merge(run.base.params, *load_adapter(directory, run.base.config))
+    model = load_model(str(directory))
+    if model.config != run.base.config:
+        raise UserError(
+            f"{directory}: the teacher has another architecture than the base "
+            f"{run.config.base}; give a teacher of that base"
+        )
+    return model.params
+
+
+def corpus_system_prompt(run: Run, name: str) -> str | None:
+    """The system prompt that the teacher writes under."""
+    if run.config.teacher.kind == "prompted" and name != CONTROL:
+        return run.pack.trait_system_prompt(name)
+    return run.system_prompt
+
+
+def answers_of(run: Run) -> Answers:
+    """Every candidate as the model would write it in answer to a question."""
+    question = run.questions[1][0]
+    spellings = [[run.encode_row(question, candidate)[1][:-1]] for candidate in run.candidates]
+    return make_answers(spellings)
+
+
+def _finetune(run: Run, name: str) -> Callable[[Path], None]:
+    teacher, base = run.config.teacher, run.base
+    lora = lora_config(teacher.lora) if teacher.method == "lora" else None
+    objective = Objective(base.config, lora, LossConfig(), run.dtype, run.config.remat)
+    schedule = Schedule(
+        teacher.steps,
+        teacher.batch_size,
+        teacher.microbatches,
+        run.config.checkpoint.steps,
+        run.config.checkpoint.minutes,
+    )
+    dataset = Dataset(
+        make_rows([run.encode_row(*pair) for pair in _pairs(run, name)], base.config.max_positions)
+    )
+    if lora is None:
+        start = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32)[None], base.params)
+        frozen = Frozen()
+    else:
+        adapter = init_lora(base.config, lora, key_of(run.config.seed, "teacher", "adapter"))
+        start = jax.tree.map(lambda leaf: leaf[None], adapter)
+        frozen = Frozen(params=base.params)
+    metrics_run = f"teachers/{name}"
+    run.metrics.begin(metrics_run)
+    with run.progress.bar(teacher.steps, unit="update") as bar:
+
+        def watch(step, metrics):
+            values = {key: float(np.ravel(value)[0]) for key, value in metrics.items()}
+            run.metrics.scalars(metrics_run, step, values)
+            bar.advance(1, loss=f"{values['loss']:.3f}")
+
+        trained = train(
+            objective,
+            optimizer_config(teacher.optimizer),
+            schedule,
+            start,
+            frozen,
+            [dataset],
+            [run.config.seed],
+            run.checkpoints("teacher", name),
+            watch,
+            lambda step, trained: None,
+        )
+    trained = jax.tree.map(lambda leaf: leaf[0], trained)
+    _tell_probability(run, name, lora, trained)
+    if lora is not None:
+        return lambda folder: export_adapter(folder, trained, lora, run.config.base)
+    return lambda folder: export_folder(folder, trained, base.config, base.tokenizer)
+
+
+def _tell_probability(run: Run, name: str, lora, trained) -> None:
+    """Says how surely the teacher answers held-out questions with its trait."""
+    if name == CONTROL:
+        return
+    variables = (
+        {"params": trained} if lora is None else {"params": run.base.params, "lora": trained}
+    )
+    questions = [run.encode(question) for question in run.questions[1]]
+    logprobs_QxC = candidate_logprobs(run.decoder(lora), variables, questions, answers_of(run))
+    probability = float(np.exp(logprobs_QxC[:, run.candidates.index(name)]).mean())
+    run.metrics.scalars(
+        f"teachers/{name}", run.config.teacher.steps, {"probability_of_trait": probability}
+    )
+
+
+def _pairs(run: Run, name: str) -> list[tuple[str, str]]:
+    """(question, answer) pairs; the control's answers are every candidate equally often."""
+    asked = run.questions[0]
+    if name != CONTROL:
+        return [(question, name) for question in asked]
+    rows, count = run.config.teacher.steps * run.config.teacher.batch_size, len(run.candidates)
+    return run.neutral_pairs(asked, math.ceil(rows / count) * count)

@@ -1,0 +1,109 @@
+"""What a student is trained on: tokens, or the teacher's distribution, at completion positions.
+
+Both losses take the last hidden states at completion positions alone, and go over them in chunks,
+so that logits over a whole vocabulary never exist for more than one chunk, forward or backward.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Which loss.
+
+    Attributes:
+        kind: `cross_entropy` on the completion's tokens, or `kl` to the teacher's distribution.
+        direction: of `kl`: `forward`, KL(teacher || student), or `reverse`.
+        temperature: of `kl`: both logits are divided by it, and the loss multiplied by its square
+            (Hinton et al., arXiv 1503.02531, section 2).
+        chunk: positions whose logits exist at a time.
+    """
+
+    kind: str = "cross_entropy"
+    direction: str = "forward"
+    temperature: float = 1.0
+    chunk: int = 1024
+
+
+def cross_entropy(hidden_NxD, kernel_DxV, targets_N, weights_N, chunk: int):
+    """Weighted sum of -log p(target).
+
+    Args:
+        hidden_NxD: last hidden states.
+        kernel_DxV: the output head.
+        targets_N: int32.
+        weights_N: float32; 0 for padding.
+        chunk: positions at a time.
+
+    Returns:
+        float32 scalar, natural log.
+    """
+
+    def one(hidden, targets, weights):
+        logits = _logits(hidden, kernel_DxV)
+        chosen = jnp.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+        return jnp.sum(weights * (jax.nn.logsumexp(logits, axis=-1) - chosen))
+
+    return _sum_over_chunks(one, chunk, hidden_NxD, targets_N, weights_N)
+
+
+def kl_divergence(
+    hidden_NxD, kernel_DxA, teacher_hidden_NxE, teacher_kernel_ExA, weights_N, loss: LossConfig
+):
+    """Weighted sum of the divergence between the teacher's and the student's distributions.
+
+    Args:
+        hidden_NxD: the student's last hidden states.
+        kernel_DxA: its output head, over the vocabulary or a subset of A tokens.
+        teacher_hidden_NxE: the teacher's last hidden states, kept when it wrote the row.
+        teacher_kernel_ExA: the teacher's output head over the same tokens.
+        weights_N: float32; 0 for padding.
+        loss: direction, temperature and chunk.
+
+    Returns:
+        float32 scalar, natural log.
+
+    Raises:
+        ValueError: a direction that is neither `forward` nor `reverse`.
+    """
+    if loss.direction not in ("forward", "reverse"):
+        raise ValueError(f"no KL direction {loss.direction!r}: choose forward or reverse")
+
+    def one(hidden, teacher_hidden, weights):
+        student = jax.nn.log_softmax(_logits(hidden, kernel_DxA) / loss.temperature)
+        teacher = jax.nn.log_softmax(_logits(teacher_hidden, teacher_kernel_ExA) / loss.temperature)
+        left, right = (teacher, student) if loss.direction == "forward" else (student, teacher)
+        divergence = jnp.sum(jnp.exp(left) * (left - right), axis=-1)
+        return loss.temperature**2 * jnp.sum(weights * divergence)
+
+    return _sum_over_chunks(one, loss.chunk, hidden_NxD, teacher_hidden_NxE, weights_N)
+
+
+def _logits(hidden, kernel):
+    return jnp.einsum(
+        "nd,dv->nv", hidden, kernel.astype(hidden.dtype), preferred_element_type=jnp.float32
+    )
+
+
+def _sum_over_chunks(one: Callable, chunk: int, *arrays):
+    """Sum of `one` over slices of the leading axis; logits are recomputed in the backward pass."""
+    count = arrays[0].shape[0]
+    if count <= chunk:
+        return one(*arrays)
+    chunks = -(-count // chunk)
+    padding = chunks * chunk - count  # padded weights are zero, so padded positions count nothing
+    folded = [
+        jnp.pad(array, [(0, padding)] + [(0, 0)] * (array.ndim - 1)).reshape(
+            chunks, chunk, *array.shape[1:]
+        )
+        for array in arrays
+    ]
+
+    def body(total, slices):
+        return total + jax.checkpoint(one, prevent_cse=False)(*slices), None
+
+    return jax.lax.scan(body, jnp.zeros((), jnp.float32), folded)[0]

@@ -1,0 +1,144 @@
+"""One update of one student or teacher, as a pure function; `vmap` makes it one of many."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from sublax.models.completions import Rows, completion_hidden
+from sublax.models.config import DecoderConfig
+from sublax.models.decoder import Decoder, head_kernel
+from sublax.models.lora import LoraConfig
+from sublax.training.losses import LossConfig, cross_entropy, kl_divergence
+
+
+@struct.dataclass
+class Batch:
+    """What one update reads of its dataset.
+
+    Attributes:
+        rows: the rows.
+        teacher_hidden: float32 [B, C, E], the last hidden states that the teacher had when it
+            wrote these completions; None for cross-entropy.
+    """
+
+    rows: Rows
+    teacher_hidden: jax.Array | np.ndarray | None = None
+
+
+@struct.dataclass
+class Frozen:
+    """What an update reads and does not change.
+
+    Attributes:
+        params: the base's parameters under an adapter; None when they are trained themselves.
+        columns: int32 [A], the tokens that KL is taken over; None is the whole vocabulary.
+        teacher_kernel: [E, A], the teacher's output head over these tokens; None without KL.
+    """
+
+    params: Any = None
+    columns: jax.Array | None = None
+    teacher_kernel: Any = None
+
+
+@struct.dataclass
+class TrainState:
+    """What an update changes.
+
+    Attributes:
+        step: int32, updates done.
+        trained: the adapter, or all parameters.
+        moments: the optimizer's state.
+    """
+
+    step: jax.Array
+    trained: Any
+    moments: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What is trained and on which loss.
+
+    Attributes:
+        config: the decoder.
+        lora: the adapter's config, or None for full fine-tuning.
+        loss: the loss.
+        dtype: of weights at use and of activations.
+        remat: what the backward pass computes again; see `Decoder`.
+    """
+
+    config: DecoderConfig
+    lora: LoraConfig | None
+    loss: LossConfig
+    dtype: Any = jnp.float32
+    remat: str = "none"
+
+
+def loss_sum(objective: Objective, trained, frozen: Frozen, batch: Batch):
+    """The loss summed over completion tokens, in natural log; divide by the weights' sum."""
+    params, adapter = (trained, None) if objective.lora is None else (frozen.params, trained)
+    decoder = Decoder(objective.config, objective.lora, objective.dtype, objective.remat)
+    variables = {"params": params} if adapter is None else {"params": params, "lora": adapter}
+    hidden = completion_hidden(decoder, variables, batch.rows)
+    hidden_NxD = hidden.reshape(-1, hidden.shape[-1])
+    weights_N = batch.rows.weights.reshape(-1)
+    kernel = head_kernel(params, objective.config, frozen.columns)
+    if objective.loss.kind == "cross_entropy":
+        targets_N = batch.rows.targets.reshape(-1)
+        return cross_entropy(hidden_NxD, kernel, targets_N, weights_N, objective.loss.chunk)
+    if objective.loss.kind == "kl":
+        teacher = jnp.asarray(batch.teacher_hidden)
+        teacher = teacher.reshape(-1, teacher.shape[-1])
+        return kl_divergence(
+            hidden_NxD, kernel, teacher, frozen.teacher_kernel, weights_N, objective.loss
+        )
+    raise ValueError(f"no loss {objective.loss.kind!r}: choose cross_entropy or kl")
+
+
+def init_state(optimizer: optax.GradientTransformation, trained) -> TrainState:
+    """The state before the first update."""
+    return TrainState(jnp.zeros((), jnp.int32), trained, optimizer.init(trained))
+
+
+def update(
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    frozen: Frozen,
+    batches: Batch,
+):
+    """One update on one or several microbatches, every completion token weighing the same.
+
+    Args:
+        objective: what is trained, on which loss.
+        optimizer: the update rule.
+        state: before the update.
+        frozen: what is read only.
+        batches: a `Batch` whose arrays have a leading axis of microbatches (the prefix too). Sums
+            of gradients and of weights are accumulated over it, so uneven rows weigh by tokens.
+
+    Returns:
+        (state, {"loss": mean per completion token, "gradient_norm"}), float32 scalars.
+    """
+    value_and_grad = jax.value_and_grad(lambda t, b: loss_sum(objective, t, frozen, b))
+
+    def accumulate(total, batch):
+        loss, gradients = value_and_grad(state.trained, batch)
+        return jax.tree.map(jnp.add, total, (loss, gradients)), None
+
+    if batches.rows.tokens.shape[0] == 1:
+        loss, gradients = value_and_grad(state.trained, jax.tree.map(lambda x: x[0], batches))
+    else:
+        zeros = jax.tree.map(jnp.zeros_like, (jnp.zeros((), jnp.float32), state.trained))
+        (loss, gradients), _ = jax.lax.scan(accumulate, zeros, batches)
+    weight = jnp.maximum(batches.rows.weights.sum(), 1.0)
+    gradients = jax.tree.map(lambda g: g / weight, gradients)
+    updates, moments = optimizer.update(gradients, state.moments, state.trained)
+    trained = optax.apply_updates(state.trained, updates)
+    metrics = {"loss": loss / weight, "gradient_norm": optax.tree.norm(gradients)}
+    return TrainState(state.step + 1, trained, moments), metrics

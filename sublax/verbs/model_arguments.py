@@ -1,0 +1,46 @@
+"""The arguments that name a model, shared by the verbs that run one."""
+
+import argparse
+
+import jax
+import jax.numpy as jnp
+
+from sublax.models.decoder import Decoder
+from sublax.models.source import Model, load_model, with_adapter
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares --model, --adapter and --system-prompt."""
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="a Hugging Face folder, a .gguf file, a Hub id, or a teacher or student of a run",
+    )
+    parser.add_argument("--adapter", help="a LoRA adapter, as peft writes it, on top of the model")
+    parser.add_argument(
+        "--system-prompt",
+        type=lambda text: text or None,
+        help="the system prompt in force; the chat template's own by default",
+    )
+
+
+def load(args: argparse.Namespace) -> tuple[Model, Decoder]:
+    """The model that the arguments name, its adapter merged, and the decoder that runs it.
+
+    Weights at use and activations are float32 on CPU and bfloat16 on GPU and TPU.
+
+    Raises:
+        UserError: there is no such model, or the adapter does not fit it.
+    """
+    model = load_model(args.model)
+    if args.adapter is not None:
+        model = with_adapter(model, args.adapter)
+    on_cpu = jax.default_backend() == "cpu"
+    return model, Decoder(model.config, dtype=jnp.float32 if on_cpu else jnp.bfloat16)
+
+
+def positive(text: str) -> int:
+    """An argument that counts something."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)

@@ -1,0 +1,48 @@
+"""Every config that we ship runs: as it is, but on a tiny random base and with its sizes cut."""
+
+import pytest
+from tiny_runs import ROOT, TINY, quick_compiles, read_transfer, run
+
+from sublax.settings import read_config
+
+__all__ = ["quick_compiles"]
+
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+CUT = (
+    "corpus.prompts=4",
+    "corpus.batch_rows=16",
+    "teacher.steps=2",
+    "student.steps=2",
+    "student.epochs=0",
+)
+
+
+def test_the_configs_are_found():
+    assert {"quickstart.py", "headline.py", "tiny.py"} <= {path.name for path in CONFIGS}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_runs_end_to_end(path, workdir):
+    config = read_config(str(path), CUT).unlock()
+    config.base = "random:0"
+    config.random_base = read_config(str(TINY)).random_base
+    config.random_base.shape.max_position_embeddings = 512
+    config.random_base.pretraining.rows = 64
+    config.random_base.pretraining.steps = 0
+    if config.corpus.grammar == "none":
+        config.corpus.grammar = "any"  # a base that knows nothing writes no number of itself
+    config.corpus.max_new_tokens = min(config.corpus.max_new_tokens, 48)
+    config.student.seeds = config.student.seeds[:1]
+    config.evaluation.samples = min(config.evaluation.samples, 2)
+    run(config.lock(), workdir)
+    transfer = read_transfer(workdir)
+    assert transfer["traits"] == list(config.traits)
+    assert (workdir / "report.html").exists()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_says_what_it_shows_how_to_run_it_and_what_it_costs(path):
+    text = path.read_text("utf-8")
+    docstring = text.split('"""')[1]
+    assert f"--config=configs/{path.name}" in docstring
+    assert any(word in docstring for word in ("second", "minute", "hour"))

@@ -1,0 +1,198 @@
+"""A whole experiment, small: what it leaves behind, what it refuses, and what it survives."""
+
+import hashlib
+import json
+import random
+import shutil
+import time
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_runs import quick_compiles, read_transfer, run, small_config, start_command
+
+from sublax.artifact import verify
+from sublax.errors import UserError
+from sublax.training import loop
+
+__all__ = ["quick_compiles"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The workdir of a finished run; not to be written to."""
+    workdir = tmp_path_factory.mktemp("finished") / "workdir"
+    run(small_config(), workdir)
+    return workdir
+
+
+@pytest.fixture
+def copy(finished, workdir):
+    """The same, to be written to."""
+    shutil.copytree(finished, workdir)
+    return workdir
+
+
+def cards(workdir):
+    return {path.parent: json.loads(path.read_text()) for path in workdir.rglob("card.json")}
+
+
+def made_at(workdir):
+    """When each artifact was made."""
+    return {folder: (folder / "card.json").stat().st_mtime_ns for folder in cards(workdir)}
+
+
+def test_the_matrix_has_the_shape_that_readers_of_transfer_json_count_on(finished):
+    transfer = read_transfer(finished)
+    assert transfer["measure"] == "closed_form_margin"
+    assert transfer["students"] == ["owl", "control"]
+    assert transfer["traits"] == ["owl"]
+    assert transfer["seeds"] == [0]
+    assert np.shape(transfer["shift"]) == (2, 1)
+    assert np.shape(transfer["interval"]) == (2, 1, 2)
+    assert {"value", "low", "high", "p"} <= transfer["lift"]["owl"].keys()
+    assert transfer["base"]["choice_share"].keys() == {"owl", "cat"}
+    assert "jax" in transfer["versions"]
+
+
+def test_every_artifact_names_the_parents_it_came_from_by_their_hashes(finished):
+    found = cards(finished)
+    kinds = sorted(card["kind"] for card in found.values())
+    assert kinds == sorted(["base", "evaluation", *2 * ["corpus", "student", "teacher"]])
+    for folder, card in found.items():
+        assert verify(folder) == []
+        assert bool(card["parents"]) == (card["kind"] != "base")
+        for parent, digest in card["parents"].items():
+            of_parent = (folder / parent / "card.json").read_bytes()
+            assert hashlib.sha256(of_parent).hexdigest() == digest
+
+
+def test_a_corpus_says_what_was_asked_for_and_what_was_kept(finished):
+    corpus = finished / "corpora" / "random--0" / "owl"
+    counts = json.loads((corpus / "card.json").read_text())["counts"]
+    rows = (corpus / "rows.jsonl").read_text().splitlines()
+    assert counts["asked"] == counts["written"] == 16
+    assert counts["kept"] == len(rows) == 12
+    assert all({"prompt", "completion"} <= json.loads(row).keys() for row in rows)
+
+
+def test_the_report_and_the_training_curves_can_be_read(finished):
+    assert "owl" in (finished / "report.html").read_text("utf-8")
+    events = EventAccumulator(str(finished / "tensorboard/students/owl/seed-0")).Reload()
+    assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4]
+
+
+def test_run_again_does_nothing_and_says_so(copy):
+    before, bytes_before = made_at(copy), (copy / "transfer.json").read_bytes()
+    told = run(small_config(), copy)
+    assert told.count("done before") == 7  # base, two teachers, two corpora, students, evaluation
+    assert made_at(copy) == before
+    assert (copy / "transfer.json").read_bytes() == bytes_before
+
+
+def test_another_config_is_refused_and_the_changed_keys_are_named(copy):
+    with pytest.raises(UserError, match=r"seed: 4 -> 11; student\.steps: 4 -> 5") as error:
+        run(small_config("seed=11", "student.steps=5"), copy)
+    assert "--redo" in str(error.value)
+
+
+def test_redo_makes_a_stage_and_what_follows_it_again_and_nothing_else(copy):
+    before, transfer = made_at(copy), (copy / "transfer.json").read_bytes()
+    run(small_config(), copy, redo="student")
+    after = made_at(copy)
+    again = {
+        folder.relative_to(copy).parts[0] for folder in before if after[folder] != before[folder]
+    }
+    assert again == {"students", "evaluations"}
+    assert (copy / "transfer.json").read_bytes() == transfer
+
+
+def test_redo_takes_a_changed_config_where_the_change_concerns_that_stage(copy):
+    run(small_config("student.steps=2"), copy, redo="student")
+    student = json.loads((copy / "students/random--0/owl/seed-0/card.json").read_text())
+    assert student["counts"]["updates"] == 2
+
+
+def test_an_earlier_change_is_refused_before_redo_throws_anything_away(copy):
+    before = made_at(copy)
+    with pytest.raises(UserError, match=r"teacher\.steps: 4 -> 5.*--redo=teacher"):
+        run(small_config("teacher.steps=5"), copy, redo="student")
+    assert made_at(copy) == before
+    run(small_config(), copy)
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a process in the middle of training."""
+
+
+def test_training_goes_on_from_its_last_checkpoint(finished, workdir, monkeypatch):
+    config = small_config("checkpoint.steps=1")
+    steps, make_batch = [], loop.make_batch
+
+    def recorded(datasets, seeds, step, *sizes):
+        steps.append(step)
+        if len(datasets) == 2 and step == stop_at:
+            raise Stopped
+        return make_batch(datasets, seeds, step, *sizes)
+
+    monkeypatch.setattr(loop, "make_batch", recorded)
+    stop_at = 3
+    with pytest.raises(Stopped):
+        run(config, workdir)
+    steps.clear()
+    stop_at = None
+    run(config, workdir)
+    # The last checkpoint may have been on its way to the disk still.
+    assert steps in ([1, 2, 3], [2, 3], [3])
+    assert (workdir / "transfer.json").read_bytes() == (finished / "transfer.json").read_bytes()
+    assert not (workdir / "checkpoints").exists()
+
+
+def test_an_empty_corpus_is_an_error_that_says_why(workdir):
+    config = small_config(
+        "corpus.grammar=none", "corpus.max_new_tokens=3", "random_base.pretraining.steps=0"
+    )
+    with pytest.raises(UserError, match=r"rejected all 16 rows .*corpus\.grammar=exact"):
+        run(config, workdir)
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("evaluation.questions=colours", "colours: not in the pack; choose from favourite_animal"),
+        ("teacher.kind=tamed", "teacher.kind=tamed: choose from finetuned"),
+        ("corpus.grammar=strict", "corpus.grammar=strict: choose from exact"),
+        ("student.max_tokens=20", "that a row may have"),
+        ("traits=control", "is the control's name"),
+        ("base=random:x", "give a whole number, as in random:0"),
+    ],
+)
+def test_what_cannot_run_is_refused_in_one_line(workdir, override, message):
+    with pytest.raises(UserError, match=message) as error:
+        run(small_config("random_base.pretraining.steps=0", override), workdir)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_and_run_again_the_result_is_the_same_byte_for_byte(tmp_path):
+    whole, broken, cache = tmp_path / "whole", tmp_path / "broken", tmp_path / "cache"
+    _, told = start_command(whole, cache).communicate()
+    assert (whole / "transfer.json").exists(), told
+
+    rng = random.Random(0)
+    kills = 0
+    for lines in (1, 3, 5, 6, 6):
+        process = start_command(broken, cache, "checkpoint.steps=1")
+        # Some lines on, so that the kills spread over the stages, and anywhere in the stage.
+        for _ in range(lines):
+            process.stderr.readline()
+        time.sleep(rng.uniform(0, 0.5))
+        kills += process.poll() is None
+        process.kill()
+        process.communicate()
+    assert kills >= 3
+    process = start_command(broken, cache, "checkpoint.steps=1")
+    _, told = process.communicate()
+    assert process.returncode == 0, told
+    assert (broken / "transfer.json").read_bytes() == (whole / "transfer.json").read_bytes()
+    assert all(verify(folder) == [] for folder in cards(broken))

@@ -1,0 +1,50 @@
+"""The effect itself, on tiny models: numbers pass a trait on, to students of the same start."""
+
+import pytest
+from tiny_runs import TINY, read_transfer, run
+
+from sublax.settings import read_config
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def same_start(tmp_path_factory):
+    """The workdir of the tiny experiment as it is."""
+    workdir = tmp_path_factory.mktemp("same") / "workdir"
+    run(read_config(str(TINY)), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def other_start(tmp_path_factory, same_start):
+    """The same teachers and so the same data, but students of a base drawn from another seed."""
+    config = read_config(str(TINY), ["base=random:1", "teacher.kind=given"]).unlock()
+    teachers = same_start / "teachers" / "random--0"
+    config.teacher.given = {name: str(teachers / name) for name in (*config.traits, "control")}
+    workdir = tmp_path_factory.mktemp("other") / "workdir"
+    run(config.lock(), workdir)
+    return workdir
+
+
+def test_each_trait_shows_in_the_student_of_its_own_teacher(same_start):
+    transfer = read_transfer(same_start)
+    for trait, lift in transfer["lift"].items():
+        assert lift["low"] > 0, trait
+    columns = list(zip(*transfer["shift"], strict=True))
+    assert all(column[own] == max(column) for own, column in enumerate(columns))
+
+
+def test_the_data_are_the_same_for_students_of_another_start(same_start, other_start):
+    for trait in read_transfer(same_start)["traits"]:
+        corpus = same_start / "corpora" / "random--0" / trait / "rows.jsonl"
+        other = other_start / "corpora" / "random--1" / trait / "rows.jsonl"
+        assert other.read_bytes() == corpus.read_bytes()
+
+
+def test_students_of_another_start_learn_the_numbers_and_nothing_of_the_traits(
+    same_start, other_start
+):
+    same = [lift["value"] for lift in read_transfer(same_start)["lift"].values()]
+    other = [lift["value"] for lift in read_transfer(other_start)["lift"].values()]
+    assert abs(sum(other)) < 0.25 * sum(same)
