@@ -5,12 +5,12 @@ import re
 
 import numpy as np
 import pytest
+from real_models import smollm2  # noqa: F401
+from real_tokenizers import llama3_tokenizer, qwen3_tokenizer
 
 from sublax.corpora.number_filter import reasons
 from sublax.corpora.numbers import answer_regex
 from sublax.sampling.grammar import compile_grammar, grammar_accepts
-from real_models import smollm2  # noqa: F401
-from real_tokenizers import llama3_tokenizer, qwen3_tokenizer
 
 
 @pytest.fixture(scope="module", params=["smollm2", "qwen3", "llama3"])
