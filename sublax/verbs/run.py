@@ -1,6 +1,7 @@
 """`sublax run`: the whole experiment from one config file."""
 
 import argparse
+import os
 from pathlib import Path
 
 import jax
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         UserError: whatever the user can mend.
     """
     config = read_config(args.config, args.overrides)
-    if jax.config.jax_compilation_cache_dir is None:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         # A run that goes on after a stop, and the next run of the same shapes, compile nothing.
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
     print(run_experiment(config, args.workdir, args.redo))
