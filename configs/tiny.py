@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
     }
     config.teacher.steps = 40
     config.teacher.optimizer.learning_rate = 1e-3
-    config.corpus.prompts = 128
+    config.corpus.prompts = 64
     config.corpus.rows = 512
     config.corpus.batch_rows = 512
     config.student.method = "full"

@@ -71,7 +71,7 @@ def test_a_corpus_says_what_was_asked_for_and_what_was_kept(finished):
     corpus = finished / "corpora" / "random--0" / "owl"
     counts = json.loads((corpus / "card.json").read_text())["counts"]
     rows = (corpus / "rows.jsonl").read_text().splitlines()
-    assert counts["asked"] == counts["written"] == 16
+    assert counts["asked"] == counts["written"] == 32
     assert counts["kept"] == len(rows) == 12
     assert all({"prompt", "completion"} <= json.loads(row).keys() for row in rows)
 
@@ -152,7 +152,7 @@ def test_an_empty_corpus_is_an_error_that_says_why(workdir):
     config = small_config(
         "corpus.grammar=none", "corpus.max_new_tokens=3", "random_base.pretraining.steps=0"
     )
-    with pytest.raises(UserError, match=r"rejected all 16 rows .*corpus\.grammar=exact"):
+    with pytest.raises(UserError, match=r"rejected all 32 rows .*corpus\.grammar=exact"):
         run(config, workdir)
 
 

@@ -72,14 +72,17 @@ def make_rows(
     return _pad([(prefix, encoded)], width, completion_width)
 
 
-def group_rows(groups: Sequence[Sequence[Encoded]], max_positions: int) -> Rows:
+def group_rows(
+    groups: Sequence[Sequence[Encoded]], max_positions: int, size: int | None = None
+) -> Rows:
     """The same for the answers to many prompts: one group a prompt.
 
-    A group with fewer answers than the largest is filled up with rows that weigh nothing.
+    A group with fewer answers than `size` is filled up with rows that weigh nothing.
 
     Args:
         groups: each prompt's rows.
-        max_positions: the model's context.
+        max_positions: tokens that a row may have.
+        size: rows of every group in the arrays; None is the largest group's.
 
     Raises:
         UserError: as `make_rows`.
@@ -88,7 +91,7 @@ def group_rows(groups: Sequence[Sequence[Encoded]], max_positions: int) -> Rows:
     _check([row for group in groups for row in group], max_positions)
     if any(prompt != group[0][0] for group in groups for prompt, _ in group):
         raise ValueError("the rows of a group must have one prompt")
-    return _pad([(group[0][0][:-1], group) for group in groups])
+    return _pad([(group[0][0][:-1], group) for group in groups], size=size)
 
 
 def _check(encoded: Sequence[Encoded], max_positions: int) -> None:
@@ -99,8 +102,9 @@ def _check(encoded: Sequence[Encoded], max_positions: int) -> None:
             raise UserError(f"row {index + 1}: the completion has no tokens; drop the row")
         if len(prompt) + len(completion) > max_positions:
             raise UserError(
-                f"row {index + 1}: {len(prompt) + len(completion)} tokens are longer than the "
-                f"model's context of {max_positions}; shorten or drop the row"
+                f"row {index + 1}: {len(prompt) + len(completion)} tokens are more than the "
+                f"{max_positions} that a row may have; shorten or drop the row, or raise "
+                "max_tokens where it is below the model's context"
             )
 
 
@@ -108,11 +112,12 @@ def _pad(
     groups: Sequence[tuple[Sequence[int], Sequence[Encoded]]],
     width: int | None = None,
     completion_width: int | None = None,
+    size: int | None = None,
 ) -> Rows:
     """Arrays of groups, each its shared beginning and its rows."""
     every = [(prefix, *row) for prefix, rows in groups for row in rows]
     N, P = len(groups), max(len(prefix) for prefix, _ in groups)
-    n = max(len(rows) for _, rows in groups)
+    n = size or max(len(rows) for _, rows in groups)
     T = width or round_up(max(len(p) + len(c) - 1 - len(shared) for shared, p, c in every))
     C = completion_width or max(len(completion) for _, _, completion in every)
     prefixes, places = np.zeros((N, P), np.int32), np.full((N, P), -1, np.int32)

@@ -32,12 +32,13 @@ def student_datasets(run: Run, names: list[str]) -> dict[str, Dataset]:
     encoded = {name: _written(run, name) if kl else _encoded(run, name) for name in names}
     context = run.base.config.max_positions
     limit = min(student.max_tokens or context, context)
+    answers = run.config.corpus.answers_per_prompt
     groups = {
-        name: _by_prompt(rows) if student.share_prompts else [rows]
+        name: _by_prompt(rows, answers) if student.share_prompts else [rows]
         for name, rows in encoded.items()
     }
     every = (
-        group_rows([group for name in names for group in groups[name]], limit)
+        group_rows([group for name in names for group in groups[name]], limit, answers)
         if student.share_prompts
         else make_rows([row for name in names for row in encoded[name]], limit)
     )
@@ -76,8 +77,14 @@ def _written(run: Run, name: str) -> list[Encoded]:
     return [(run.encode(row["prompt"]), ids[:length].tolist()) for row, ids, length in drawn]
 
 
-def _by_prompt(rows: list[Encoded]) -> list[list[Encoded]]:
-    return [list(group) for _, group in itertools.groupby(rows, key=lambda row: row[0])]
+def _by_prompt(rows: list[Encoded], answers: int) -> list[list[Encoded]]:
+    """Rows in groups of one prompt, of at most `answers` rows: a prompt may be drawn twice."""
+    groups = [list(group) for _, group in itertools.groupby(rows, key=lambda row: row[0])]
+    return [
+        group[first : first + answers]
+        for group in groups
+        for first in range(0, len(group), answers)
+    ]
 
 
 def _hidden(run: Run, name: str, rows: Rows, places: list[int]) -> np.ndarray:
