@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.flops import generation_flops, update_flops
 from benchmarks.machine import best_rate, describe
-from benchmarks.timing import Call, Row, compare, table
+from benchmarks.timing import Call, Row, compare, table, use_huge_pages
 from benchmarks.workload import number_prompts, number_rows, teacher_hidden
 
 OURS, PEER = "benchmarks.sublax_side:", "benchmarks.peft_peer:"
@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--only", default="lora,kl,kl_grammar,full,eight,generation")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
+    use_huge_pages()
     print(describe(), flush=True)
     rate = best_rate()
     print(f"matmul rate: {rate / 1e9:.0f} GFLOP/s", flush=True)
@@ -58,6 +59,7 @@ def _update(folder: str, repeats: int, name: str, kl: bool = False, grammar: boo
         name,
         Call(OURS + "student_updates", {**shared, "batches": [rows]}),
         Call(PEER + "lora_update", {**shared, "rows": rows}),
+        Call(PEER + "lora_update", {**shared, "rows": rows, "dtype": "bfloat16"}),
         flops,
         repeats,
     )
@@ -72,6 +74,7 @@ def _full(folder: str, repeats: int) -> Row:
         "full fine-tuning, 16 x 31",
         Call(OURS + "full_update", arguments),
         Call(PEER + "full_update", arguments),
+        Call(PEER + "full_update", {**arguments, "dtype": "bfloat16"}),
         update_flops(read_config(folder), 16, 31, 2, rows.prefix),
         repeats,
     )
@@ -90,8 +93,8 @@ def _eight(folder: str, repeats: int) -> Row:
         "eight students, LoRA, 16 x 59 each",
         Call(OURS + "student_updates", arguments),
         Call(PEER + "student_updates", arguments),
-        flops,
-        repeats,
+        flops=flops,
+        repeats=repeats,
     )
 
 
@@ -120,8 +123,8 @@ def _generation(folder: str, repeats: int) -> Row:
         "constrained generation, 64 prompts x 4",
         Call(OURS + "generation", arguments),
         Call(PEER + "generation", arguments),
-        flops,
-        repeats,
+        flops=flops,
+        repeats=repeats,
     )
 
 

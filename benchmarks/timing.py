@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+from sublax.__main__ import HUGE_PAGES
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -98,18 +100,26 @@ class Row:
         name: of the workload.
         sublax: our side.
         peer: the other side.
+        peer_bfloat16: the other side with products in bfloat16, where that was asked for.
         flops: floating-point operations that one unit needs, None where nobody counted.
     """
 
     name: str
     sublax: Side
     peer: Side
+    peer_bfloat16: Side | None
     flops: float | None
 
     @property
     def ratio(self) -> float:
         """How many times the peer's rate ours is."""
         return self.sublax.rate / self.peer.rate
+
+    @property
+    def ratio_bfloat16(self) -> float | None:
+        """The same against the peer in bfloat16, while ours stays in float32."""
+        other = self.peer_bfloat16
+        return None if other is None else self.sublax.rate / other.rate
 
     def times_limit(self, flops_per_second: float) -> float | None:
         """Our seconds over those that the FLOPs alone would take at the machine's rate."""
@@ -120,6 +130,7 @@ def compare(
     name: str,
     sublax: Build,
     peer: Build,
+    peer_bfloat16: Build | None = None,
     flops: float | None = None,
     repeats: int = 5,
     threads: int = 2,
@@ -131,6 +142,7 @@ def compare(
         name: of the workload, for the table.
         sublax: builds our side; a `Call` keeps its imports out of the other process.
         peer: builds the other side.
+        peer_bfloat16: builds it with products in bfloat16; its loss is rounded, so not compared.
         flops: of one unit.
         repeats: timed units a side, after the first unit and one more to warm up.
         threads: CPUs that each side gets.
@@ -140,8 +152,11 @@ def compare(
         ValueError: the sides' first losses differ, so they did not do the same work.
         RuntimeError: a side ended; its traceback is on standard error.
     """
-    sides = alternate({"sublax": sublax, "peer": peer}, repeats, threads)
-    row = Row(name, sides["sublax"], sides["peer"], flops)
+    builds = {"sublax": sublax, "peer": peer}
+    if peer_bfloat16 is not None:
+        builds["peer in bfloat16"] = peer_bfloat16
+    sides = alternate(builds, repeats, threads)
+    row = Row(name, sides["sublax"], sides["peer"], sides.get("peer in bfloat16"), flops)
     ours, theirs = row.sublax.first_loss, row.peer.first_loss
     if (
         ours is not None
@@ -168,6 +183,21 @@ def alternate(builds: Mapping[str, Build], repeats: int = 5, threads: int = 2) -
             side.end()
 
 
+def start_seconds(name: str, build: Build, threads: int = 2) -> float:
+    """Seconds from an empty process to the end of the first unit."""
+    side = _Process(name, build, threads)
+    try:
+        side.run()
+        return side.start_seconds
+    finally:
+        side.end()
+
+
+def use_huge_pages() -> None:
+    """Gives the sides that start from now on what `sublax` gives itself: memory in huge pages."""
+    os.environ.setdefault("GLIBC_TUNABLES", HUGE_PAGES)
+
+
 class _Process:
     """A side's process, seen from the one that keeps the turns."""
 
@@ -178,7 +208,7 @@ class _Process:
         self._pipe, far_end = context.Pipe()
         self._process = context.Process(target=_serve, args=(far_end, threads), daemon=True)
         self._started: float | None = None
-        self._start_seconds = 0.0
+        self.start_seconds = 0.0
         self._far_end = far_end
 
     def run(self) -> tuple[float, Work]:
@@ -189,7 +219,7 @@ class _Process:
             self._far_end.close()  # so that the side's end shows here as an end of file
             self._ask(self._build)
             unit = self._ask("run")
-            self._start_seconds = time.perf_counter() - self._started
+            self.start_seconds = time.perf_counter() - self._started
             return unit
         return self._ask("run")
 
@@ -199,7 +229,7 @@ class _Process:
         return Side(
             seconds=tuple(seconds for seconds, _ in units[2:]),
             amounts=tuple(work.amount for _, work in units[2:]),
-            start_seconds=self._start_seconds,
+            start_seconds=self.start_seconds,
             first_seconds=first_seconds,
             first_loss=first_work.loss,
             peak_bytes=self._ask("peak"),
@@ -243,9 +273,9 @@ def table(rows: list[Row], flops_per_second: float | None = None) -> str:
         flops_per_second: the machine's measured rate, for the column of the limit.
     """
     lines = [
-        "| workload | sublax | peer | ratio | sublax / limit "
+        "| workload | sublax | peer | ratio | peer in bfloat16 | ratio | sublax / limit "
         "| first unit, sublax / peer | start to first unit | peak memory |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         ours, theirs = row.sublax, row.peer
@@ -255,6 +285,8 @@ def table(rows: list[Row], flops_per_second: float | None = None) -> str:
             _speed(ours),
             _speed(theirs),
             f"{row.ratio:.2f}x",
+            "" if row.peer_bfloat16 is None else _speed(row.peer_bfloat16),
+            "" if row.ratio_bfloat16 is None else f"{row.ratio_bfloat16:.2f}x",
             "" if limit is None else f"{limit:.2f}x",
             f"{ours.first_seconds:.1f} / {theirs.first_seconds:.1f} s",
             f"{ours.start_seconds:.1f} / {theirs.start_seconds:.1f} s",

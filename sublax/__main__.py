@@ -3,7 +3,7 @@
 import os
 import sys
 
-from sublax.cli import main
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
 
 
 def entry() -> None:
@@ -13,9 +13,11 @@ def entry() -> None:
     spends a sixth of a run handing them out. glibc reads its tunables only when a program starts.
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        environment = os.environ | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+        environment = os.environ | {"GLIBC_TUNABLES": HUGE_PAGES}
         command = [sys.executable, "-m", "sublax", *sys.argv[1:]]
         os.execve(sys.executable, command, environment)
+    from sublax.cli import main  # only now: a program that is started anew imports nothing twice
+
     sys.exit(main())
 
 
