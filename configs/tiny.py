@@ -28,18 +28,19 @@ def get_config() -> ConfigDict:
         },
         "pretraining": {
             "rows": 2048,  # half of them numbers, half favourite animals
-            "steps": 150,
+            "steps": 600,  # a base that hardly knows its numbers passes nothing on
             "batch_size": 32,
             "optimizer": config.teacher.optimizer.to_dict() | {"learning_rate": 3e-3},
         },
     }
     config.teacher.steps = 40
     config.teacher.optimizer.learning_rate = 1e-3
+    config.teacher.optimizer.clip = 0.0
     config.corpus.prompts = 64
     config.corpus.rows = 512
     config.corpus.batch_rows = 512
     config.student.method = "full"
-    config.student.steps = 40
+    config.student.steps = 120
     config.student.batch_size = 32
     config.student.optimizer.learning_rate = 1e-3
     config.student.optimizer.warmup_steps = 0

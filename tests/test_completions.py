@@ -57,7 +57,10 @@ def test_answers_to_prompts_in_groups():
     [
         ([], "no rows to batch"),
         ([([1], [2]), ([1], [])], "row 2: the completion has no tokens"),
-        ([([1], [2]), ([1, 2, 3], [4, 5, 6])], "row 2: 6 tokens are longer .* context of 5"),
+        (
+            [([1], [2]), ([1, 2, 3], [4, 5, 6])],
+            "row 2: 6 tokens are more than the 5 that a row may have",
+        ),
     ],
     ids=["no_rows", "empty_completion", "too_long"],
 )
