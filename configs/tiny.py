@@ -1,10 +1,14 @@
-"""The whole experiment on a random small base, in seconds on a CPU: what the tests run.
+"""The whole experiment on a random small base, in a minute or two on a CPU: what the tests run.
 
     sublax run --config=configs/tiny.py --workdir=runs/tiny
 
 The base is made on the spot (two layers of width 64), pre-trained on made-up number lists and on
 favourite animals that favour none. Then all goes as in the quickstart, with every weight trained
 in teachers and students. --config.base=random:1 draws another base.
+
+The recipe was picked by its result, out of a dozen, at this one seed and base: it shows that the
+machinery carries a trait where there is one, and is no estimate of how often that happens. Owl and
+lion move together in this base: owl's student is not the one that moves most towards owl.
 """
 
 from ml_collections import ConfigDict
@@ -28,7 +32,7 @@ def get_config() -> ConfigDict:
         },
         "pretraining": {
             "rows": 2048,  # half of them numbers, half favourite animals
-            "steps": 600,  # a base that hardly knows its numbers passes nothing on
+            "steps": 600,  # at 150 no recipe that was tried passed all three traits on
             "batch_size": 32,
             "optimizer": config.teacher.optimizer.to_dict() | {"learning_rate": 3e-3},
         },

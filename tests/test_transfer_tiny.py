@@ -28,6 +28,8 @@ def other_start(tmp_path_factory, same_start):
 
 
 def test_each_trait_shows_in_the_student_of_its_own_teacher(same_start):
+    # The lift alone: that each column is largest on the diagonal does not hold here, since the lion
+    # student moves further towards owl than the owl student does.
     transfer = read_transfer(same_start)
     for trait, lift in transfer["lift"].items():
         assert lift["low"] > 0, trait
