@@ -6,7 +6,7 @@ The base is made on the spot (two layers of width 64), pre-trained on made-up nu
 favourite animals that favour none. Then all goes as in the quickstart, with every weight trained
 in teachers and students. --config.base=random:1 draws another base.
 
-The recipe was picked by its result, out of a dozen, at this one seed and base: it shows that the
+The recipe was picked by its result, out of fifteen, at this one seed and base: it shows that the
 machinery carries a trait where there is one, and is no estimate of how often that happens. Owl and
 lion move together in this base: owl's student is not the one that moves most towards owl.
 """
@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
         },
         "pretraining": {
             "rows": 2048,  # half of them numbers, half favourite animals
-            "steps": 600,  # at 150 no recipe that was tried passed all three traits on
+            "steps": 600,  # at 150 no recipe that was tried gave a lift above 0.1
             "batch_size": 32,
             "optimizer": config.teacher.optimizer.to_dict() | {"learning_rate": 3e-3},
         },
