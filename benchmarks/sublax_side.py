@@ -50,14 +50,14 @@ def student_updates(
         frozen = dataclasses.replace(frozen, columns=tokens, teacher_kernel=kernel)
     adapter = init_lora(model.config, LORA, key_of(0, "benchmark"))
     packed = [_batch(model, rows, teacher_hidden_BxCxD) for rows in batches]
-    objective = Objective(model.config, LORA, loss)
+    objective = Objective(model.config, LORA, loss, remat="dots")
     return _unit(objective, learning_rate, adapter, frozen, packed)
 
 
 def full_update(folder: str, rows: Rows, learning_rate: float = 1e-5) -> Unit:
     """One full fine-tuning update."""
     model = load_model(folder)
-    objective = Objective(model.config, None, LossConfig())
+    objective = Objective(model.config, None, LossConfig(), remat="dots")
     return _unit(objective, learning_rate, model.params, Frozen(), [_batch(model, rows, None)])
 
 
@@ -107,6 +107,7 @@ def _unit(objective: Objective, learning_rate: float, trained, frozen: Frozen, b
     optimizer = make_optimizer(rule, 1000)
     advance = functools.partial(update, objective, optimizer)
     state = jax.tree.map(jnp.copy, init_state(optimizer, trained))
+    state = jax.device_put(state, jax.devices()[0])
     if len(batches) > 1:
         count = len(batches)
         state = jax.tree.map(lambda leaf: jnp.stack([leaf] * count), state)

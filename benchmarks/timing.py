@@ -1,8 +1,11 @@
 """Two implementations of one workload, timed in turns, each in a process of its own.
 
 A process a side keeps torch's threads out of jax's way, gives each side its own peak memory, and
-makes "from start to first update" mean something. The sides take turns unit by unit, so that a
-slow minute of the machine falls on both. Linux only: the sides are pinned to the same CPUs.
+makes "from start to first update" mean something. The sides take turns, so that a slow minute of
+the machine falls on both. A turn's first unit is not timed: memory that a side had freed goes back
+to the system, and on a virtual machine to its host, while the other side has its turn, and to get
+it again can cost a third of a unit. Whoever trains does one unit after the other.
+Linux only: the sides are pinned to the same CPUs.
 """
 
 import importlib
@@ -144,7 +147,8 @@ def compare(
         peer: builds the other side.
         peer_bfloat16: builds it with products in bfloat16; its loss is rounded, so not compared.
         flops: of one unit.
-        repeats: timed units a side, after the first unit and one more to warm up.
+        repeats: turns of each side, one timed unit each; before them come the first unit and one
+            more to warm up.
         threads: CPUs that each side gets.
         loss_tolerance: largest relative difference of the two first losses.
 
@@ -173,9 +177,12 @@ def alternate(builds: Mapping[str, Build], repeats: int = 5, threads: int = 2) -
         raise ValueError(f"repeats is {repeats}: at least one unit must be timed")
     sides = {name: _Process(name, build, threads) for name, build in builds.items()}
     try:
-        units: dict[str, list[tuple[float, Work]]] = {name: [] for name in sides}
-        for _ in range(2 + repeats):
+        units = {name: [side.run()] for name, side in sides.items()}
+        for side in sides.values():
+            side.run()
+        for _ in range(repeats):
             for name, side in sides.items():
+                side.run()
                 units[name].append(side.run())
         return {name: side.summary(units[name]) for name, side in sides.items()}
     finally:
@@ -224,11 +231,11 @@ class _Process:
         return self._ask("run")
 
     def summary(self, units: list[tuple[float, Work]]) -> Side:
-        """Leaves out the first unit and the warm-up."""
-        first_seconds, first_work = units[0]
+        """Tells the first unit apart from the timed ones."""
+        (first_seconds, first_work), *timed = units
         return Side(
-            seconds=tuple(seconds for seconds, _ in units[2:]),
-            amounts=tuple(work.amount for _, work in units[2:]),
+            seconds=tuple(seconds for seconds, _ in timed),
+            amounts=tuple(work.amount for _, work in timed),
             start_seconds=self.start_seconds,
             first_seconds=first_seconds,
             first_loss=first_work.loss,

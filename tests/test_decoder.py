@@ -52,16 +52,27 @@ def whole(variables, tokens):
 def test_what_came_before_may_be_handed_in(variables, tokens, whole):
     before, after = tokens[:, :4], tokens[:, 4:]
     first, context = run(DECODER, variables, before, positions_of(before))
-    second, _ = run(DECODER, variables, after, positions_of(after, 4), (context,))
+    second, _ = run(DECODER, variables, after, positions_of(after, 4), context)
     close(np.concatenate([first, second], axis=1), whole)
+
+
+def test_what_groups_of_rows_begin_with_may_run_in_the_same_pass(variables, tokens, whole):
+    """Three rows each begin alike; what that gives is the context of what comes next."""
+    beginnings, rest = tokens[::3, :7], tokens[:, 7:]
+    prefix = beginnings, positions_of(beginnings)
+    hidden, context = run(DECODER, variables, rest, positions_of(rest, 7), (), prefix)
+    close(hidden, whole[:, 7:])
+    hidden, context = run(DECODER, variables, rest[:, :2], positions_of(rest[:, :2], 7), (), prefix)
+    last = rest[:, 2:]
+    close(run(DECODER, variables, last, positions_of(last, 9), context)[0], whole[:, 9:])
 
 
 def test_a_row_of_context_may_serve_many(variables, tokens, whole):
     """One prefix for all, one prompt for three answers each: as if every row had its own."""
     prefix, prompts, answers = tokens[:1, :4], tokens[::3, 4:7], tokens[:, 7:]
     _, of_prefix = run(DECODER, variables, prefix, positions_of(prefix))
-    _, of_prompts = run(DECODER, variables, prompts, positions_of(prompts, 4), (of_prefix,))
-    context = (of_prefix, of_prompts)
+    _, of_prompts = run(DECODER, variables, prompts, positions_of(prompts, 4), of_prefix)
+    context = [*of_prefix, *of_prompts]
     hidden, _ = run(DECODER, variables, answers, positions_of(answers, 7), context)
     close(hidden, whole[:, 7:])
     # A single token takes another way through attention.
@@ -81,7 +92,7 @@ def test_decoding_into_a_cache_equals_the_whole(variables, tokens, whole):
     )
     for step in range(T):
         token = tokens[:, step : step + 1]
-        hidden, new = run(DECODER, variables, token, positions_of(token, step), (cache,))
+        hidden, (new,) = run(DECODER, variables, token, positions_of(token, step), (cache,))
         close(hidden[:, 0], whole[:, step])
         cache.keys[..., step] = new.keys[..., 0]
         cache.values[..., step, :] = new.values[..., 0, :]
@@ -157,7 +168,7 @@ def test_what_the_backward_pass_recomputes_does_not_change_gradients(tokens):
 
 def test_bfloat16_is_near_float32(variables, tokens, whole):
     decoder = dataclasses.replace(DECODER, dtype=jnp.bfloat16)
-    narrow, cache = run(decoder, variables, tokens, positions_of(tokens))
+    narrow, (cache,) = run(decoder, variables, tokens, positions_of(tokens))
     assert narrow.dtype == cache.keys.dtype == cache.values.dtype == jnp.bfloat16
     assert logits_of(variables["params"], CONFIG, narrow).dtype == jnp.float32
     error = np.asarray(narrow.astype(jnp.float32)) - whole

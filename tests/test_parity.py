@@ -93,8 +93,8 @@ def test_prefill_and_decode_equal_the_full_forward(name):
     apply = jax.jit(Decoder(config).apply)
 
     before, last = tokens[:, :-1], tokens[:, -1:]
-    _, prefix = apply(variables, before, positions_of(before))
-    hidden, _ = apply(variables, last, positions_of(last, before.shape[1]), (prefix,))
+    _, context = apply(variables, before, positions_of(before))
+    hidden, _ = apply(variables, last, positions_of(last, before.shape[1]), context)
     logits = logits_of(variables["params"], config, hidden)[:, 0]
     np.testing.assert_allclose(logits, reference["logits"][:, -1], atol=TOLERANCE, rtol=0)
 

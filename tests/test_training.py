@@ -176,13 +176,22 @@ def memorise(folder, watch=nothing, probe=nothing, rank=4, **schedule):
         ADAMW,
         Schedule(steps=20, batch_size=4, **schedule),
         stacked(random_adapter(lora)),
-        Frozen(params=tiny_params()),
+        Frozen(params=jax.device_put(tiny_params(), jax.devices()[0])),
         [Dataset(padded(random_rows(5)))],
         [0],
         folder,
         watch,
         probe,
     )
+
+
+def test_the_update_is_compiled_once(tmp_path, caplog):
+    """Where the base lies on its device by name, as loading leaves it."""
+    jax.clear_caches()
+    with jax.log_compiles():
+        memorise(tmp_path)
+    compiled = [r.getMessage() for r in caplog.records if "Compiling" in r.getMessage()]
+    assert sum("jit(alone)" in message for message in compiled) == 1
 
 
 def test_a_student_learns_its_rows_and_says_so_as_it_goes(tmp_path):

@@ -69,9 +69,9 @@ def positions_of(tokens_BxT, start: int = 0):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def run(decoder: Decoder, variables, tokens_BxT, positions_BxT, context=()):
-    """(hidden, `KeyValues`) of the decoder, compiled."""
-    return decoder.apply(variables, tokens_BxT, positions_BxT, context)
+def run(decoder: Decoder, variables, tokens_BxT, positions_BxT, context=(), prefix=None):
+    """(hidden, list of `KeyValues`) of the decoder, compiled."""
+    return decoder.apply(variables, tokens_BxT, positions_BxT, context, prefix)
 
 
 def read_whole(decoder: Decoder, variables, rows, width: int = 32):

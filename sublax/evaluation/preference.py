@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from sublax.models.completions import make_rows, prefix_context, token_logprobs
+from sublax.models.completions import make_rows, run_rows, token_logprobs
 from sublax.models.decoder import Decoder, head_kernel, logits_of
 
 
@@ -82,8 +82,7 @@ def candidate_logprobs(
 
 def _score(decoder, variables, rows, answers):
     params, config = variables["params"], decoder.config
-    prefix = prefix_context(decoder, variables, rows.prefix, rows.prefix_positions)
-    hidden_QxTxD, question = decoder.apply(variables, rows.tokens, rows.positions, prefix)
+    hidden_QxTxD, context = run_rows(decoder, variables, rows)
     first_QxD = jnp.take_along_axis(hidden_QxTxD, rows.at[..., None], axis=1)[:, 0]
     logprobs_QxV = jax.nn.log_softmax(logits_of(params, config, first_QxD))
     scores_QxM = logprobs_QxV[:, answers.tokens[:, 0]]
@@ -92,7 +91,7 @@ def _score(decoder, variables, rows, answers):
         tokens = jnp.tile(answers.tokens[:, :-1], (Q, 1))
         start = rows.positions.max(axis=1) + 1
         positions = jnp.repeat(start, M)[:, None] + jnp.arange(W - 1)
-        hidden, _ = decoder.apply(variables, tokens, positions, (*prefix, question))
+        hidden, _ = decoder.apply(variables, tokens, positions, context)
         targets = jnp.tile(answers.tokens[:, 1:], (Q, 1)).reshape(-1)
         kernel = head_kernel(params, config)
         later, _ = token_logprobs(hidden.reshape(Q * M * (W - 1), -1), kernel, targets)

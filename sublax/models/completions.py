@@ -118,7 +118,7 @@ def _pad(
     every = [(prefix, *row) for prefix, rows in groups for row in rows]
     N, P = len(groups), max(len(prefix) for prefix, _ in groups)
     n = size or max(len(rows) for _, rows in groups)
-    T = width or round_up(max(len(p) + len(c) - 1 - len(shared) for shared, p, c in every))
+    T = width or round_up(max(len(p) + len(c) - 1 - len(shared) for shared, p, c in every), 4)
     C = completion_width or max(len(completion) for _, _, completion in every)
     prefixes, places = np.zeros((N, P), np.int32), np.full((N, P), -1, np.int32)
     tokens, positions = np.zeros((N * n, T), np.int32), np.full((N * n, T), -1, np.int32)
@@ -136,24 +136,19 @@ def _pad(
     return Rows(prefixes, places, tokens, positions, at, targets, weights)
 
 
-def prefix_context(decoder: Decoder, variables, prefix_NxP, positions_NxP):
-    """Keys and values of shared beginnings, which all rows of their groups can attend to.
+def run_rows(decoder: Decoder, variables, rows: Rows):
+    """The decoder on rows, what a group of them shares once; differentiable through both.
 
     Returns:
-        A tuple with one `KeyValues`, or none where the prefix is empty.
+        (hidden_BxTxD of `rows.tokens`, their `KeyValues`, those of the prefix first).
     """
-    if not prefix_NxP.shape[1]:
-        return ()
-    return (decoder.apply(variables, prefix_NxP, positions_NxP)[1],)
+    prefix = (rows.prefix, rows.prefix_positions) if rows.prefix.shape[1] else None
+    return decoder.apply(variables, rows.tokens, rows.positions, prefix=prefix)
 
 
 def completion_hidden(decoder: Decoder, variables, rows: Rows):
-    """Last hidden states at the positions that predict the completions, [B, C, D].
-
-    What a group shares runs once, with gradient, and its rows attend to it.
-    """
-    context = prefix_context(decoder, variables, rows.prefix, rows.prefix_positions)
-    hidden_BxTxD, _ = decoder.apply(variables, rows.tokens, rows.positions, context)
+    """Last hidden states at the positions that predict the completions, [B, C, D]."""
+    hidden_BxTxD, _ = run_rows(decoder, variables, rows)
     return jnp.take_along_axis(hidden_BxTxD, rows.at[..., None], axis=1)
 
 

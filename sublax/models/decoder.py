@@ -10,6 +10,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from sublax.models.attention import NO_WINDOW, KeyValues, attend
 from sublax.models.config import DecoderConfig
@@ -28,8 +29,12 @@ KERNEL_AXES = {
 }
 
 
+# What a layer's backward pass needs of each token, all else is cheap to compute again from it. An
+# adapter's product is in the projection's: kept apart, both would be written for every token.
+KEPT = ("adapter", "q", "k", "v", "mixed", "stream", "gate", "up")
+
 REMAT_POLICIES = {
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "dots": jax.checkpoint_policies.save_only_these_names(*KEPT),
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 
@@ -83,44 +88,54 @@ class Layer(nn.Module):
     lora: LoraConfig | None
 
     @nn.compact
-    def __call__(self, x_BxTxD, positions_BxT, rotary, slots, scanned):
+    def __call__(self, x_MxD, rotary, segments, slots, scanned):
         """Runs one layer.
 
         Args:
-            x_BxTxD: the residual stream.
-            positions_BxT: int32.
-            rotary: (cos, sin), each [B, T, h/2].
+            x_MxD: the residual stream, all tokens of all segments one after another.
+            rotary: (cos, sin), each [M, h/2].
+            segments: positions of each segment's tokens, int32 [b, T]; M is the sum of b * T.
             slots: positions of each context segment's slots, [b, S].
             scanned: this layer's window and its context segments' (keys, values).
 
         Returns:
-            The stream, and this layer's new (keys [B, K, h, T], values [B, K, T, h]).
+            The stream, and each segment's new (keys [b, K, h, T], values [b, K, T, h]).
         """
         config = self.config
-        B, T, _ = x_BxTxD.shape
-        K, h = config.num_kv_heads, config.head_dim
+        H, K, h = config.num_heads, config.num_kv_heads, config.head_dim
         window, context = scanned
 
-        normed = Norm(config.norm_eps, name="attention_norm")(x_BxTxD)
-        q = self._project("q", config.num_heads * h, config.qkv_bias)(normed)
-        k = self._project("k", K * h, config.qkv_bias)(normed).reshape(B, T, K, h)
-        v = self._project("v", K * h, config.qkv_bias)(normed).reshape(B, T, K, h)
-        q = q.reshape(B, T, config.num_heads, h)
+        normed = Norm(config.norm_eps, name="attention_norm")(x_MxD)
+        q = self._project("q", H * h, config.qkv_bias)(normed).reshape(-1, H, h)
+        k = self._project("k", K * h, config.qkv_bias)(normed).reshape(-1, K, h)
+        v = self._project("v", K * h, config.qkv_bias)(normed).reshape(-1, K, h)
         if config.qk_norm:
             q = Norm(config.norm_eps, axis=None, name="q_norm")(q)
             k = Norm(config.norm_eps, axis=None, name="k_norm")(k)
-        q, k = rotate(q, *rotary), rotate(k, *rotary)
-        keys_BxKxhxT, values_BxKxTxh = k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)
-        segments = [(*pair, at) for pair, at in zip(context, slots, strict=True)]
-        segments.append((keys_BxKxhxT, values_BxKxTxh, positions_BxT))
-        mixed = attend(q, positions_BxT, segments, window)
-        x_BxTxD = x_BxTxD + self._project("o", config.hidden_size, config.output_bias)(mixed)
+        q = checkpoint_name(rotate(q, *rotary), "q")
+        k = checkpoint_name(rotate(k, *rotary), "k")
+        v = checkpoint_name(v, "v")
+        seen = [(*pair, at) for pair, at in zip(context, slots, strict=True)]
+        mixed, computed, first = [], [], 0
+        for positions_bxT in segments:
+            shape, own = positions_bxT.shape, slice(first, first + positions_bxT.size)
+            keys_bxKxhxT = k[own].reshape(*shape, K, h).transpose(0, 2, 3, 1)
+            values_bxKxTxh = v[own].reshape(*shape, K, h).transpose(0, 2, 1, 3)
+            computed.append((keys_bxKxhxT, values_bxKxTxh))
+            seen.append((keys_bxKxhxT, values_bxKxTxh, positions_bxT))
+            mixed_bxTxD = attend(q[own].reshape(*shape, H, h), positions_bxT, seen, window)
+            mixed.append(mixed_bxTxD.reshape(-1, H * h))
+            first = own.stop
+        mixed_MxD = checkpoint_name(jnp.concatenate(mixed), "mixed")
+        x_MxD = x_MxD + self._project("o", config.hidden_size, config.output_bias)(mixed_MxD)
+        x_MxD = checkpoint_name(x_MxD, "stream")
 
-        normed = Norm(config.norm_eps, name="mlp_norm")(x_BxTxD)
+        normed = Norm(config.norm_eps, name="mlp_norm")(x_MxD)
         gate = self._project("gate", config.intermediate_size, config.mlp_bias)(normed)
         up = self._project("up", config.intermediate_size, config.mlp_bias)(normed)
+        gate, up = checkpoint_name(gate, "gate"), checkpoint_name(up, "up")
         down = self._project("down", config.hidden_size, config.mlp_bias)
-        return x_BxTxD + down(nn.silu(gate) * up), (keys_BxKxhxT, values_BxKxTxh)
+        return x_MxD + down(nn.silu(gate) * up), computed
 
     def _project(self, name, features, bias):
         return Projection(features, bias, KERNEL_AXES[name], self.lora, name=name)
@@ -135,8 +150,8 @@ class Decoder(nn.Module):
         config: what the function depends on.
         lora: adapters to apply, or None.
         dtype: of weights at use and of activations; norms, softmax and angles are float32.
-        remat: what the backward pass computes again: `none`, `dots` (all but the products with
-            weights) or `full` (each whole layer).
+        remat: what the backward pass computes again: `none`, `dots` (all but what products with
+            weights gave) or `full` (each whole layer).
     """
 
     config: DecoderConfig
@@ -145,21 +160,31 @@ class Decoder(nn.Module):
     remat: str = "none"
 
     @nn.compact
-    def __call__(self, tokens_BxT, positions_BxT, context=()):
+    def __call__(self, tokens_BxT, positions_BxT, context=(), prefix=None):
         """Runs the decoder on new tokens, after what is in `context`.
 
         Args:
             tokens_BxT: int32.
             positions_BxT: int32, each token's position in its whole sequence; -1 for padding.
             context: `KeyValues` of what came before; a segment of b rows serves B / b rows each.
+            prefix: None, or (tokens [b, P], positions [b, P]) of new tokens that B / b rows each
+                begin with. They go through every product together with the rows, so that its
+                kernel is read once, and its gradient written once.
 
         Returns:
-            (hidden_BxTxD after the last norm, `KeyValues` of these tokens).
+            (hidden_BxTxD after the last norm, `KeyValues` of the prefix, where there is one, and
+            of these tokens, in a list: with `context`, the context of what comes next).
         """
         config = self.config
         V, D = config.vocab_size, config.hidden_size
+        pieces = (
+            [(tokens_BxT, positions_BxT)]
+            if prefix is None
+            else [prefix, (tokens_BxT, positions_BxT)]
+        )
+        segments = [positions for _, positions in pieces]
         embedding = _Table("embedding", (V, D), ("vocab", "embed"), name="embed")()
-        x_BxTxD = embedding[tokens_BxT].astype(self.dtype)
+        x_MxD = embedding[_flat([tokens for tokens, _ in pieces], 2)].astype(self.dtype)
         layer = Layer
         if self.remat != "none":
             layer = nn.remat(Layer, prevent_cse=False, policy=REMAT_POLICIES[self.remat])
@@ -176,17 +201,26 @@ class Decoder(nn.Module):
             jnp.asarray(windows, jnp.int32),
             [(segment.keys, segment.values) for segment in context],
         )
-        x_BxTxD, (keys, values) = layers(
-            x_BxTxD,
-            positions_BxT,
-            rotary_angles(config, positions_BxT),
+        angles = [rotary_angles(config, positions) for positions in segments]
+        x_MxD, computed = layers(
+            x_MxD,
+            [_flat(part, 2) for part in zip(*angles, strict=True)],
+            segments,
             [segment.positions for segment in context],
             scanned,
         )
         if not config.tied_embeddings and self.is_initializing():
             _Table("kernel", (D, V), ("embed", "vocab"), name="head")()  # `logits_of` reads it
+        x_BxTxD = x_MxD[-tokens_BxT.size :].reshape(*tokens_BxT.shape, D)
         hidden_BxTxD = Norm(config.norm_eps, name="final_norm")(x_BxTxD)
-        return hidden_BxTxD, KeyValues(keys, values, positions_BxT)
+        return hidden_BxTxD, [
+            KeyValues(*pair, at) for pair, at in zip(computed, segments, strict=True)
+        ]
+
+
+def _flat(arrays, axes: int):
+    """The arrays' first axes as one, and the arrays one after another along it."""
+    return jnp.concatenate([jnp.reshape(array, (-1, *array.shape[axes:])) for array in arrays])
 
 
 class _Table(nn.Module):

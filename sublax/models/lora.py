@@ -5,6 +5,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
 
@@ -81,7 +82,7 @@ def low_rank(x, a, b):
 
 
 def _low_rank_forward(x, a, b):
-    xa = x @ a
+    xa = checkpoint_name(x @ a, "adapter")
     return xa @ b, (x, xa, a, b)
 
 

@@ -39,21 +39,21 @@ def rotary_angles(config: DecoderConfig, positions_BxT):
     return jnp.cos(angles_BxTxf) * scale, jnp.sin(angles_BxTxf) * scale
 
 
-def rotate(x_BxTxNxh, cos_BxTxf, sin_BxTxf):
+def rotate(x_MxNxh, cos_Mxf, sin_Mxf):
     """Rotates the pairs (i, i + h/2) of every head (Hugging Face's half-split layout).
 
     Args:
-        x_BxTxNxh: queries or keys, any float dtype.
-        cos_BxTxf: float32, f = h/2.
-        sin_BxTxf: float32, f = h/2.
+        x_MxNxh: queries or keys of M tokens, any float dtype.
+        cos_Mxf: float32, f = h/2.
+        sin_Mxf: float32, f = h/2.
 
     Returns:
-        The same shape and dtype as `x_BxTxNxh`.
+        The same shape and dtype as `x_MxNxh`.
     """
-    cos, sin = cos_BxTxf[:, :, None, :], sin_BxTxf[:, :, None, :]
-    first, second = jnp.split(x_BxTxNxh.astype(jnp.float32), 2, axis=-1)
+    cos, sin = cos_Mxf[:, None, :], sin_Mxf[:, None, :]
+    first, second = jnp.split(x_MxNxh.astype(jnp.float32), 2, axis=-1)
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return rotated.astype(x_BxTxNxh.dtype)
+    return rotated.astype(x_MxNxh.dtype)
 
 
 def _dynamic(config, exponents, positions_BxT):

@@ -14,7 +14,7 @@ import numpy as np
 from flax import struct
 
 from sublax.models.attention import KeyValues
-from sublax.models.completions import prefix_context, token_logprobs
+from sublax.models.completions import token_logprobs
 from sublax.models.decoder import Decoder, head_kernel, logits_of
 from sublax.sampling.draw import FORBIDDEN, Sampling, draw
 from sublax.sampling.grammar import Grammar
@@ -100,9 +100,9 @@ def sample(
     """
     params, config = variables["params"], decoder.config
     places = jnp.arange(prompts.prefix.shape[0], dtype=jnp.int32)
-    prefix = prefix_context(decoder, variables, prompts.prefix[None], places[None])
-    output = decoder.apply(variables, prompts.tokens, prompts.positions, prefix)
-    hidden_NxTxD, prompt = cast(tuple[jax.Array, KeyValues], output)
+    shared = (prompts.prefix[None], places[None]) if places.size else None
+    output = decoder.apply(variables, prompts.tokens, prompts.positions, prefix=shared)
+    hidden_NxTxD, context = cast(tuple[jax.Array, list[KeyValues]], output)
     last_N = prompts.positions.argmax(axis=1)
     hidden_NxD = jnp.take_along_axis(hidden_NxTxD, last_N[:, None, None], axis=1)[:, 0]
     start_B = jnp.repeat(prompts.lengths, answers)
@@ -138,9 +138,9 @@ def sample(
         slot, write = loop.step - 1, jax.lax.dynamic_update_slice_in_dim
         token_B = jnp.maximum(jax.lax.dynamic_index_in_dim(loop.tokens, slot, 1, False), 0)
         position_Bx1 = (start_B + slot)[:, None]
-        context = (*prefix, prompt, KeyValues(loop.cached_keys, loop.cached_values, loop.slots))
-        output = decoder.apply(variables, token_B[:, None], position_Bx1, context)
-        hidden_Bx1xD, new = cast(tuple[jax.Array, KeyValues], output)
+        cached = KeyValues(loop.cached_keys, loop.cached_values, loop.slots)
+        output = decoder.apply(variables, token_B[:, None], position_Bx1, [*context, cached])
+        hidden_Bx1xD, (new,) = cast(tuple[jax.Array, list[KeyValues]], output)
         loop = dataclasses.replace(
             loop,
             cached_keys=write(loop.cached_keys, new.keys, slot, axis=4),
@@ -149,11 +149,11 @@ def sample(
         )
         return draw_at(loop, hidden_Bx1xD[:, 0], loop.step)
 
-    L, _, K, h, _ = prompt.keys.shape
+    L, _, K, h, _ = context[-1].keys.shape
     loop = _Loop(
         step=jnp.zeros((), jnp.int32),
-        cached_keys=jnp.zeros((L, B, K, h, S), prompt.keys.dtype),
-        cached_values=jnp.zeros((L, B, K, S, h), prompt.values.dtype),
+        cached_keys=jnp.zeros((L, B, K, h, S), context[-1].keys.dtype),
+        cached_values=jnp.zeros((L, B, K, S, h), context[-1].values.dtype),
         slots=jnp.full((B, S), -1, jnp.int32),
         tokens=jnp.full((B, S), -1, jnp.int32),
         states=jnp.zeros((B, S), jnp.int32),

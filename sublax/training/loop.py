@@ -73,7 +73,9 @@ def train(
     rate = learning_rate(optimizer_config, schedule.steps)
     state = jax.vmap(functools.partial(init_state, optimizer))(trained)
     manager = open_checkpoints(checkpoints)
-    state = restore_latest(manager, state)
+    # Bound to its device from the start, as the base and each update's result are: the update is
+    # compiled for where its arguments lie, and would be compiled anew for its own result.
+    state = jax.device_put(restore_latest(manager, state), jax.devices()[0])
     done = int(np.asarray(state.step)[0])
     advance = _program(objective, optimizer_config, schedule.steps, len(datasets))
     previous: tuple[int, dict, float] | None = None

@@ -5,6 +5,7 @@ so that logits over a whole vocabulary never exist for more than one chunk, forw
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -43,12 +44,12 @@ def cross_entropy(hidden_NxD, kernel_DxV, targets_N, weights_N, chunk: int):
         float32 scalar, natural log.
     """
 
-    def one(hidden, targets, weights):
-        logits = _logits(hidden, kernel_DxV)
+    def one(kernel, _, hidden, targets, weights):
+        logits = _logits(hidden, kernel)
         chosen = jnp.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
         return jnp.sum(weights * (jax.nn.logsumexp(logits, axis=-1) - chosen))
 
-    return _sum_over_chunks(one, chunk, hidden_NxD, targets_N, weights_N)
+    return _sum_over_chunks(one, chunk, kernel_DxV, None, hidden_NxD, (targets_N, weights_N))
 
 
 def kl_divergence(
@@ -73,14 +74,25 @@ def kl_divergence(
     if loss.direction not in ("forward", "reverse"):
         raise ValueError(f"no KL direction {loss.direction!r}: choose forward or reverse")
 
-    def one(hidden, teacher_hidden, weights):
-        student = jax.nn.log_softmax(_logits(hidden, kernel_DxA) / loss.temperature)
-        teacher = jax.nn.log_softmax(_logits(teacher_hidden, teacher_kernel_ExA) / loss.temperature)
+    def one(kernel, teacher_kernel, hidden, teacher_hidden, weights):
+        student = _logits(hidden, kernel) / loss.temperature
+        teacher = _logits(teacher_hidden, teacher_kernel) / loss.temperature
         left, right = (teacher, student) if loss.direction == "forward" else (student, teacher)
-        divergence = jnp.sum(jnp.exp(left) * (left - right), axis=-1)
+        left_total = jax.nn.logsumexp(left, axis=-1, keepdims=True)
+        right_total = jax.nn.logsumexp(right, axis=-1)
+        # Logits need no subtraction of their own: the probabilities of `left` sum to one.
+        divergence = jnp.sum(jnp.exp(left - left_total) * (left - right), axis=-1)
+        divergence += right_total - left_total[:, 0]
         return loss.temperature**2 * jnp.sum(weights * divergence)
 
-    return _sum_over_chunks(one, loss.chunk, hidden_NxD, teacher_hidden_NxE, weights_N)
+    return _sum_over_chunks(
+        one,
+        loss.chunk,
+        kernel_DxA,
+        teacher_kernel_ExA,
+        hidden_NxD,
+        (teacher_hidden_NxE, weights_N),
+    )
 
 
 def _logits(hidden, kernel):
@@ -89,21 +101,49 @@ def _logits(hidden, kernel):
     )
 
 
-def _sum_over_chunks(one: Callable, chunk: int, *arrays):
-    """Sum of `one` over slices of the leading axis; logits are recomputed in the backward pass."""
-    count = arrays[0].shape[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _sum_over_chunks(one: Callable, chunk: int, kernel, fixed, hidden, others):
+    """Sum of `one(kernel, fixed, hidden, *others)` over slices of the last two's leading axis.
+
+    The gradients of `kernel` and `hidden` are computed with the value, so that a chunk's logits
+    are made once, and are gone before the next chunk's. Nothing else has a gradient.
+    """
+    return _value_and_gradients(one, chunk, kernel, fixed, hidden, others)[0]
+
+
+def _value_and_gradients(one: Callable, chunk: int, kernel, fixed, hidden, others):
+    value_and_grad = jax.value_and_grad(one, argnums=(0, 2))
+    count = hidden.shape[0]
     if count <= chunk:
-        return one(*arrays)
+        return value_and_grad(kernel, fixed, hidden, *others)
     chunks = -(-count // chunk)
     padding = chunks * chunk - count  # padded weights are zero, so padded positions count nothing
     folded = [
         jnp.pad(array, [(0, padding)] + [(0, 0)] * (array.ndim - 1)).reshape(
             chunks, chunk, *array.shape[1:]
         )
-        for array in arrays
+        for array in (hidden, *others)
     ]
 
     def body(total, slices):
-        return total + jax.checkpoint(one, prevent_cse=False)(*slices), None
+        value, (of_kernel, of_hidden) = value_and_grad(kernel, fixed, *slices)
+        # Where nobody asks for the kernel's gradient, the compiler drops this sum.
+        return (total[0] + value, total[1] + of_kernel), of_hidden
 
-    return jax.lax.scan(body, jnp.zeros((), jnp.float32), folded)[0]
+    start = (jnp.zeros((), jnp.float32), jnp.zeros_like(kernel))
+    (value, of_kernel), of_hidden = jax.lax.scan(body, start, folded)
+    return value, (of_kernel, of_hidden.reshape(-1, hidden.shape[1])[:count])
+
+
+def _forward(one, chunk, kernel, fixed, hidden, others):
+    return _value_and_gradients(one, chunk, kernel, fixed, hidden, others)
+
+
+def _backward(one, chunk, gradients, cotangent):
+    of_kernel, of_hidden = jax.tree.map(
+        lambda gradient: (cotangent * gradient).astype(gradient.dtype), gradients
+    )
+    return of_kernel, None, of_hidden, None
+
+
+_sum_over_chunks.defvjp(_forward, _backward)
