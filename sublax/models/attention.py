@@ -42,11 +42,56 @@ def attend(q_BxTxHxh, positions_BxT, segments, window):
     Returns:
         [B, T, H*h] in the queries' dtype.
     """
+    if q_BxTxHxh.shape[1] > 1:
+        return _attend_many(q_BxTxHxh, positions_BxT, segments, window)
+    return _attend_one(q_BxTxHxh[:, 0], positions_BxT[:, 0], segments, window)[:, None]
+
+
+def _attend_many(q_BxTxHxh, positions_BxT, segments, window):
+    """`attend` for rows of several queries.
+
+    Every row gets a copy of all it sees: many queries read it often enough to pay for that, and
+    one product over everything is faster than one for each segment.
+    """
     B, T, H, h = q_BxTxHxh.shape
     K = segments[0][0].shape[1]
-    q_BxKxGxTxh = q_BxTxHxh.reshape(B, T, K, H // K, h).transpose(0, 2, 3, 1, 4) * h**-0.5
+    keys, values, slots = (
+        [jnp.repeat(part, B // part.shape[0], axis=0) for part in parts]
+        for parts in zip(*segments, strict=True)
+    )
+    keys_BxKxSxh = jnp.concatenate([part.swapaxes(-1, -2) for part in keys], axis=2)
+    values_BxKxSxh = jnp.concatenate(values, axis=2)
+    slots_BxS = jnp.concatenate(slots, axis=1)
+    q_BxKxQxh = (q_BxTxHxh * h**-0.5).transpose(0, 2, 1, 3).reshape(B, K, H // K * T, h)
+    scores_BxKxQxS = jnp.einsum(
+        "bkqh,bksh->bkqs", q_BxKxQxh, keys_BxKxSxh, preferred_element_type=jnp.float32
+    )
+    scores_BxKxGxTxS = scores_BxKxQxS.reshape(B, K, H // K, T, -1)
+    seen_BxTxS = _seen(slots_BxS[:, None, :], positions_BxT[:, :, None], window)
+    masked = jnp.where(seen_BxTxS[:, None, None], scores_BxKxGxTxS, MASKED)
+    weights_BxKxQxS = jax.nn.softmax(masked).reshape(scores_BxKxQxS.shape)
+    out_BxKxQxh = jnp.einsum(
+        "bkqs,bksh->bkqh",
+        weights_BxKxQxS.astype(q_BxTxHxh.dtype),
+        values_BxKxSxh,
+        preferred_element_type=jnp.float32,
+    )
+    out_BxHxTxh = out_BxKxQxh.astype(q_BxTxHxh.dtype).reshape(B, H, T, h)
+    return out_BxHxTxh.transpose(0, 2, 1, 3).reshape(B, T, H * h)
+
+
+def _seen(slots, queries, window):
+    """Whether a query at a position sees a slot; the two broadcast."""
+    return (slots >= 0) & (slots <= queries) & (queries - slots < window)
+
+
+def _attend_one(q_BxHxh, positions_B, segments, window):
+    """`attend` for one query a row, [B, H*h]: what rows share is read where it lies."""
+    B, H, h = q_BxHxh.shape
+    K = segments[0][0].shape[1]
+    q_BxKxGxh = q_BxHxh.reshape(B, K, H // K, h) * h**-0.5
     scores = [
-        _scores(q_BxKxGxTxh, positions_BxT, keys, slots, window) for keys, _, slots in segments
+        _masked_scores(q_BxKxGxh, positions_B, keys, slots, window) for keys, _, slots in segments
     ]
     highest = scores[0].max(-1, keepdims=True)
     for score in scores[1:]:
@@ -54,60 +99,64 @@ def attend(q_BxTxHxh, positions_BxT, segments, window):
     highest = jax.lax.stop_gradient(highest)
     weights = [jnp.exp(score - highest) for score in scores]
     total = sum(weight.sum(-1, keepdims=True) for weight in weights)
-    mixed = sum(
-        _mix(weight.astype(q_BxTxHxh.dtype), values)
+    mixed_BxKxGxh = sum(
+        _mixed(weight.astype(q_BxHxh.dtype), values)
         for weight, (_, values, _) in zip(weights, segments, strict=True)
     )
-    out_BxKxGxTxh = (mixed / total).astype(q_BxTxHxh.dtype)
-    return out_BxKxGxTxh.transpose(0, 3, 1, 2, 4).reshape(B, T, H * h)
+    return (mixed_BxKxGxh / total).astype(q_BxHxh.dtype).reshape(B, H * h)
 
 
-def _scores(q_BxKxGxTxh, positions_BxT, keys_bxKxhxS, slots_bxS, window):
-    """Masked products of queries and one segment's keys, float32 [B, K, G, T, S]."""
-    B, K, G, T, h = q_BxKxGxTxh.shape
-    b, S = slots_bxS.shape
-    grouped = q_BxKxGxTxh.reshape(b, B // b, K, G, T, h)
-    if T == 1 and b == B:
+def _masked_scores(q_BxKxGxh, positions_B, keys_bxKxhxS, slots_bxS, window):
+    """Products of queries and one segment's keys, float32 [B, K, G, S]."""
+    B, (b, S) = len(q_BxKxGxh), slots_bxS.shape
+    if b == B:
         product = jax.lax.platform_dependent(
-            grouped, keys_bxKxhxS, cpu=_query_by_reduction, default=_query_by_matmul
+            q_BxKxGxh, keys_bxKxhxS, cpu=_query_by_reduction, default=_query_by_matmul
         )
     else:
-        product = _query_by_matmul(grouped, keys_bxKxhxS)
-    queries = positions_BxT.reshape(b, B // b, T)[:, :, None, None, :, None]
-    slots = slots_bxS[:, None, None, None, None, :]
-    seen = (slots >= 0) & (slots <= queries) & (queries - slots < window)
-    return jnp.where(seen, product, MASKED).reshape(B, K, G, T, S)
+        product = _query_by_matmul(q_BxKxGxh, keys_bxKxhxS)
+    seen_bxnxS = _seen(slots_bxS[:, None, :], positions_B.reshape(b, B // b, 1), window)
+    return jnp.where(seen_bxnxS.reshape(B, 1, 1, S), product, MASKED)
 
 
-def _mix(weights_BxKxGxTxS, values_bxKxSxh):
-    """Sum of one segment's values under the weights, float32 [B, K, G, T, h]."""
-    B, K, G, T, S = weights_BxKxGxTxS.shape
-    b, h = values_bxKxSxh.shape[0], values_bxKxSxh.shape[-1]
-    grouped = weights_BxKxGxTxS.reshape(b, B // b, K, G, T, S)
-    if T == 1 and b == B:
-        mixed = jax.lax.platform_dependent(
-            grouped, values_bxKxSxh, cpu=_value_by_reduction, default=_value_by_matmul
+def _mixed(weights_BxKxGxS, values_bxKxSxh):
+    """Sum of one segment's values under the weights, float32 [B, K, G, h]."""
+    if len(weights_BxKxGxS) == len(values_bxKxSxh):
+        return jax.lax.platform_dependent(
+            weights_BxKxGxS, values_bxKxSxh, cpu=_value_by_reduction, default=_value_by_matmul
         )
-    else:
-        mixed = _value_by_matmul(grouped, values_bxKxSxh)
-    return mixed.reshape(B, K, G, T, h)
+    return _value_by_matmul(weights_BxKxGxS, values_bxKxSxh)
 
 
-def _query_by_matmul(q, keys):
-    return jnp.einsum("bnkgth,bkhs->bnkgts", q, keys, preferred_element_type=jnp.float32)
+def _query_by_matmul(q_BxKxGxh, keys_bxKxhxS):
+    (B, K, G, h), b = q_BxKxGxh.shape, len(keys_bxKxhxS)
+    product = jnp.einsum(
+        "bnkgh,bkhs->bnkgs",
+        q_BxKxGxh.reshape(b, B // b, K, G, h),
+        keys_bxKxhxS,
+        preferred_element_type=jnp.float32,
+    )
+    return product.reshape(B, K, G, -1)
 
 
-def _value_by_matmul(weights, values):
-    return jnp.einsum("bnkgts,bksh->bnkgth", weights, values, preferred_element_type=jnp.float32)
+def _value_by_matmul(weights_BxKxGxS, values_bxKxSxh):
+    (B, K, G, S), b = weights_BxKxGxS.shape, len(values_bxKxSxh)
+    mixed = jnp.einsum(
+        "bnkgs,bksh->bnkgh",
+        weights_BxKxGxS.reshape(b, B // b, K, G, S),
+        values_bxKxSxh,
+        preferred_element_type=jnp.float32,
+    )
+    return mixed.reshape(B, K, G, -1)
 
 
 # One query against its own row's slots is a batch of matrix-vector products. XLA's CPU backend
 # calls a library once for each of them; written as multiply and reduce, they fuse into one loop.
-def _query_by_reduction(q, keys):
-    product = q[:, 0, :, :, 0, :, None] * keys[:, :, None, :, :]  # [b, K, G, h, S]
-    return product.sum(axis=3, dtype=jnp.float32)[:, None, :, :, None, :]
+def _query_by_reduction(q_BxKxGxh, keys_BxKxhxS):
+    product_BxKxGxhxS = q_BxKxGxh[..., None] * keys_BxKxhxS[:, :, None]
+    return product_BxKxGxhxS.sum(axis=3, dtype=jnp.float32)
 
 
-def _value_by_reduction(weights, values):
-    product = weights[:, 0, :, :, 0, :, None] * values[:, :, None, :, :]  # [b, K, G, S, h]
-    return product.sum(axis=3, dtype=jnp.float32)[:, None, :, :, None, :]
+def _value_by_reduction(weights_BxKxGxS, values_BxKxSxh):
+    product_BxKxGxSxh = weights_BxKxGxS[..., None] * values_BxKxSxh[:, :, None]
+    return product_BxKxGxSxh.sum(axis=3, dtype=jnp.float32)

@@ -213,9 +213,8 @@ class Decoder(nn.Module):
             _Table("kernel", (D, V), ("embed", "vocab"), name="head")()  # `logits_of` reads it
         x_BxTxD = x_MxD[-tokens_BxT.size :].reshape(*tokens_BxT.shape, D)
         hidden_BxTxD = Norm(config.norm_eps, name="final_norm")(x_BxTxD)
-        return hidden_BxTxD, [
-            KeyValues(*pair, at) for pair, at in zip(computed, segments, strict=True)
-        ]
+        new = zip(computed, segments, strict=True)
+        return hidden_BxTxD, [KeyValues(keys, values, at) for (keys, values), at in new]
 
 
 def _flat(arrays, axes: int):
