@@ -19,7 +19,7 @@ _TRUTH = {"true": True, "false": False}
 
 
 def read_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
-    """Reads `get_config()` of a Python file and applies overrides.
+    """Reads `get_config()` of a Python file, or a run's `config.json`, and applies overrides.
 
     Args:
         name: path of the file, with `:argument` behind it where `get_config` takes one.
@@ -33,6 +33,30 @@ def read_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
         UserError: no such file, an unknown key (with the nearest known one), a value of the
             wrong type.
     """
+    config = _read_resolved(name) if name.endswith(".json") else _call_get_config(name)
+    for override in overrides:
+        _apply(config, override)
+    return config.lock()
+
+
+def _read_resolved(name: str) -> ConfigDict:
+    """The config that a run wrote into its workdir."""
+
+    def with_tuples(value: Any) -> Any:  # JSON knows only lists, configs only tuples
+        if isinstance(value, dict):
+            return {key: with_tuples(item) for key, item in value.items()}
+        return tuple(map(with_tuples, value)) if isinstance(value, list) else value
+
+    try:
+        return ConfigDict(with_tuples(json.loads(pathlib.Path(name).read_text("utf-8"))))
+    except FileNotFoundError as error:
+        raise UserError(f"{name}: no such config; give the config.json of a run") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        told = str(error).split("\n")[0]
+        raise UserError(f"{name}: not the config.json of a run ({told}); give another") from error
+
+
+def _call_get_config(name: str) -> ConfigDict:
     path, _, argument = name.partition(".py:")
     file = pathlib.Path(path if path.endswith(".py") else f"{path}.py")
     if not file.is_file():
@@ -51,9 +75,7 @@ def read_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
         raise UserError(f"{file}: fails with {type(error).__name__}: {told}; mend it") from error
     finally:
         sys.path.pop(0)
-    for override in overrides:
-        _apply(config, override)
-    return config.lock()
+    return config
 
 
 def _apply(config: ConfigDict, override: str) -> None:

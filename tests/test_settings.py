@@ -1,5 +1,7 @@
 """A config: what its file says, what the command line overrides, and what is refused."""
 
+import json
+
 import pytest
 
 from sublax.errors import UserError
@@ -129,3 +131,25 @@ def test_a_config_may_start_from_one_that_lies_beside_it(path, tmp_path):
         "    config.seed = 9\n    return config\n"
     )
     assert read_config(str(tmp_path / "derived.py")).seed == 9
+
+
+def test_the_config_that_a_run_wrote_is_read_as_the_one_that_it_ran(path, tmp_path):
+    config = read_config(path, ["seed=7"])
+    written = tmp_path / "config.json"
+    written.write_text(json.dumps(plain(config)))
+    again = read_config(str(written))
+    assert again == config and again.is_locked
+    assert read_config(str(written), ["traits=fox,bear,cat"]).traits == ("fox", "bear", "cat")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("[1, 2", "not the config.json of a run"), ("[1, 2]", "not the config.json of a run")],
+)
+def test_a_config_json_that_is_none_is_named(tmp_path, text, told):
+    written = tmp_path / "config.json"
+    written.write_text(text)
+    with pytest.raises(UserError, match=f"config.json: {told}"):
+        read_config(str(written))
+    with pytest.raises(UserError, match="no such config"):
+        read_config(str(tmp_path / "other.json"))

@@ -17,7 +17,11 @@ EXAMPLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb; `--config.KEY=VALUE` is taken out before."""
-    parser.add_argument("--config", required=True, help="a Python file with get_config()")
+    parser.add_argument(
+        "--config",
+        required=True,
+        help="a Python file with get_config(), or the config.json of an earlier run",
+    )
     parser.add_argument(
         "--workdir",
         required=True,
