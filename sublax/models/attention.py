@@ -129,25 +129,31 @@ def _mixed(weights_BxKxGxS, values_bxKxSxh):
 
 
 def _query_by_matmul(q_BxKxGxh, keys_bxKxhxS):
-    (B, K, G, h), b = q_BxKxGxh.shape, len(keys_bxKxhxS)
-    product = jnp.einsum(
-        "bnkgh,bkhs->bnkgs",
-        q_BxKxGxh.reshape(b, B // b, K, G, h),
-        keys_bxKxhxS,
-        preferred_element_type=jnp.float32,
+    q_bxKxNxh = _by_context(q_BxKxGxh, len(keys_bxKxhxS))
+    product_bxKxNxS = jnp.einsum(
+        "bknh,bkhs->bkns", q_bxKxNxh, keys_bxKxhxS, preferred_element_type=jnp.float32
     )
-    return product.reshape(B, K, G, -1)
+    return _by_row(product_bxKxNxS, q_BxKxGxh.shape)
 
 
 def _value_by_matmul(weights_BxKxGxS, values_bxKxSxh):
-    (B, K, G, S), b = weights_BxKxGxS.shape, len(values_bxKxSxh)
-    mixed = jnp.einsum(
-        "bnkgs,bksh->bnkgh",
-        weights_BxKxGxS.reshape(b, B // b, K, G, S),
-        values_bxKxSxh,
-        preferred_element_type=jnp.float32,
+    weights_bxKxNxS = _by_context(weights_BxKxGxS, len(values_bxKxSxh))
+    mixed_bxKxNxh = jnp.einsum(
+        "bkns,bksh->bknh", weights_bxKxNxS, values_bxKxSxh, preferred_element_type=jnp.float32
     )
-    return mixed.reshape(B, K, G, -1)
+    return _by_row(mixed_bxKxNxh, weights_BxKxGxS.shape)
+
+
+def _by_context(x_BxKxGxd, b):
+    """[b, K, N, d]: the N queries that read one row of context side by side, as one matrix."""
+    B, K, G, d = x_BxKxGxd.shape
+    return x_BxKxGxd.reshape(b, B // b, K, G, d).swapaxes(1, 2).reshape(b, K, B // b * G, d)
+
+
+def _by_row(x_bxKxNxd, shape):
+    """`_by_context` undone: [B, K, G, d] for B, K and G of `shape`."""
+    (B, K, G, _), b = shape, len(x_bxKxNxd)
+    return x_bxKxNxd.reshape(b, K, B // b, G, -1).swapaxes(1, 2).reshape(B, K, G, -1)
 
 
 # One query against its own row's slots is a batch of matrix-vector products. XLA's CPU backend

@@ -152,7 +152,7 @@ def completion_hidden(decoder: Decoder, variables, rows: Rows):
     return jnp.take_along_axis(hidden_BxTxD, rows.at[..., None], axis=1)
 
 
-def token_logprobs(hidden_NxD, kernel_DxV, targets_N, chunk: int = 1024):
+def token_logprobs(hidden_NxD, kernel_DxV, targets_N, chunk: int = 512):
     """log p(target) under a head, with logits for one chunk of positions at a time.
 
     Args:

@@ -1,4 +1,4 @@
-"""Any number of prompts through the jitted sampler: buckets of one shape, batches of one size."""
+"""Any number of prompts through the jitted sampler, in batches of one size and few widths."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,8 +33,9 @@ def generate(
 ) -> Samples:
     """Draws completions of all prompts.
 
-    Prompts are sorted into buckets of padded length; a bucket's last batch is filled with repeats
-    that are thrown away, so each bucket is one compiled program. Row order is the prompts' own.
+    Prompts are sorted by length and cut into batches of one size, each padded to its longest,
+    rounded up; the last batch is filled with repeats that are thrown away. So there is one compiled
+    program a width, and hardly a padded row. Row order is the prompts' own.
 
     Args:
         decoder: the model.
@@ -65,32 +66,31 @@ def generate(
                 f"are longer than the context of {decoder.config.max_positions}; shorten it"
             )
     prefix = shared_prefix(prompts) if prefix is None else list(prefix)
-    buckets: dict[int, list[int]] = {}
-    for index, prompt in enumerate(prompts):
-        buckets.setdefault(round_up(len(prompt) - len(prefix), 16), []).append(index)
-    size = max(min(batch_rows // answers, max(map(len, buckets.values()))), 1)
+    most = max(batch_rows // answers, 1)
+    size = -(-len(prompts) // -(-len(prompts) // most))  # as many batches as needed, all alike
+    by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     rows_of, parts = [], []
-    for width, members in sorted(buckets.items()):
-        for first in range(0, len(members), size):
-            chosen = members[first : first + size]
-            filled = chosen + [chosen[-1]] * (size - len(chosen))
-            batch = _pad([prompts[i] for i in filled], prefix, width)
-            rows = np.add.outer(np.asarray(filled) * answers, np.arange(answers)).reshape(-1)
-            samples = _sample(
-                decoder,
-                sampling,
-                answers,
-                variables,
-                batch,
-                keys_B[rows],
-                grammar,
-                jnp.asarray(stop_ids, jnp.int32),
-            )
-            count = len(chosen) * answers
-            parts.append(jax.tree.map(lambda x, count=count: np.asarray(x)[:count], samples))
-            rows_of.append(rows[:count])
-            if progress is not None:
-                progress(count)
+    for first in range(0, len(prompts), size):
+        chosen = by_length[first : first + size]
+        filled = chosen + [chosen[-1]] * (size - len(chosen))
+        width = _width(len(prompts[chosen[-1]]) - len(prefix))
+        batch = _pad([prompts[i] for i in filled], prefix, width)
+        rows = np.add.outer(np.asarray(filled) * answers, np.arange(answers)).reshape(-1)
+        samples = _sample(
+            decoder,
+            sampling,
+            answers,
+            variables,
+            batch,
+            keys_B[rows],
+            grammar,
+            jnp.asarray(stop_ids, jnp.int32),
+        )
+        count = len(chosen) * answers
+        parts.append(jax.tree.map(lambda x, count=count: np.asarray(x)[:count], samples))
+        rows_of.append(rows[:count])
+        if progress is not None:
+            progress(count)
     order = np.argsort(np.concatenate(rows_of))
     return jax.tree.map(lambda *pieces: np.concatenate(pieces)[order], *parts)
 
@@ -102,6 +102,11 @@ def completion_ids(samples: Samples, stop_ids: Sequence[int]) -> list[list[int]]
         ids = [int(token) for token in tokens[:length]]
         rows.append(ids[:-1] if ids and ids[-1] in stop_ids else ids)
     return rows
+
+
+def _width(length: int) -> int:
+    """The padded length: at most an eighth more, so that few widths serve all prompts."""
+    return round_up(length, max(4, 2 ** (length.bit_length() - 4)))
 
 
 def _pad(prompts, prefix, width) -> Prompts:
