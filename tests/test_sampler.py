@@ -172,15 +172,29 @@ def test_a_row_does_not_depend_on_its_batch(kind, prompts, batch_rows, answer, r
         )
 
 
-def test_prompts_of_one_bucket_share_one_program(answer, free):
-    """However many they are, and whatever their lengths: the last batch is filled up."""
-    before, finished = _sample._cache_size(), []
+def test_prompts_of_nearly_one_length_share_one_program(answer):
+    """However many they are: the last batch is filled up."""
+    programs, finished = set(), []
     for count in (5, 8, 7):
-        prompts = [index % len(PROMPTS) for index in range(count)]
+        prompts = [(0, 2)[index % 2] for index in range(count)]
         samples = answer(prompts=prompts, batch_rows=4 * ANSWERS, progress=finished.append)
         assert len(samples.tokens) == count * ANSWERS
+        programs.add(_sample._cache_size())
     assert finished == [rows * ANSWERS for rows in (4, 1, 4, 4, 4, 3)]
-    assert _sample._cache_size() == before > 0
+    assert len(programs) == 1
+
+
+def test_a_batch_holds_prompts_of_like_length(answer, monkeypatch):
+    """However they come: a short prompt is not padded to a long one's width for nothing."""
+    widths = []
+
+    def spy(decoder, sampling, answers, variables, prompts, *rest):
+        widths.append(prompts.tokens.shape[1])
+        return _sample(decoder, sampling, answers, variables, prompts, *rest)
+
+    monkeypatch.setattr("sublax.sampling.generate._sample", spy)
+    answer(prompts=(1, 2, 1, 0), batch_rows=2 * ANSWERS)
+    assert widths == [4, 12]
 
 
 def test_what_cannot_be_answered_is_said(answer, variables):

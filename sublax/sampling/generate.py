@@ -66,8 +66,7 @@ def generate(
                 f"are longer than the context of {decoder.config.max_positions}; shorten it"
             )
     prefix = shared_prefix(prompts) if prefix is None else list(prefix)
-    most = max(batch_rows // answers, 1)
-    size = -(-len(prompts) // -(-len(prompts) // most))  # as many batches as needed, all alike
+    size = max(min(batch_rows // answers, len(prompts)), 1)
     by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     rows_of, parts = [], []
     for first in range(0, len(prompts), size):
