@@ -1,7 +1,6 @@
 """Our side of the benchmarks: the same work as `peft_peer`, through sublax's own programs."""
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 
 import jax
@@ -18,11 +17,13 @@ from sublax.models.source import Model, load_model
 from sublax.sampling.draw import Sampling
 from sublax.sampling.generate import generate
 from sublax.sampling.grammar import Grammar
+from sublax.training.loop import update_program
 from sublax.training.losses import LossConfig
 from sublax.training.optimizer import OptimizerConfig, make_optimizer
-from sublax.training.step import Batch, Frozen, Objective, init_state, update
+from sublax.training.step import Batch, Frozen, Objective, init_state
 
 LORA = LoraConfig(rank=8, alpha=16.0)
+STEPS = 1000  # more than are timed
 
 
 def student_updates(
@@ -104,19 +105,14 @@ def _batch(model: Model, rows: Rows, teacher_hidden_BxCxD) -> Batch:
 def _unit(objective: Objective, learning_rate: float, trained, frozen: Frozen, batches) -> Unit:
     """One update of all students; parameters are the units' own, since updates donate them."""
     rule = OptimizerConfig(learning_rate=learning_rate, b2=0.95, clip=0.0)
-    optimizer = make_optimizer(rule, 1000)
-    advance = functools.partial(update, objective, optimizer)
-    state = jax.tree.map(jnp.copy, init_state(optimizer, trained))
+    count, optimizer = len(batches), make_optimizer(rule, STEPS)
+    state = jax.tree.map(lambda leaf: jnp.stack([leaf] * count), init_state(optimizer, trained))
     state = jax.device_put(state, jax.devices()[0])
-    if len(batches) > 1:
-        count = len(batches)
-        state = jax.tree.map(lambda leaf: jnp.stack([leaf] * count), state)
-        shared = Frozen(params=None, columns=None, teacher_kernel=None)
-        advance = jax.vmap(advance, in_axes=(0, shared, 0))
-        batch = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
-    else:
-        batch = batches[0]
-    program = jax.jit(advance, donate_argnums=0)
+    batch = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+    if frozen.teacher_kernel is not None:
+        kernels = jnp.stack([frozen.teacher_kernel] * count)
+        frozen = dataclasses.replace(frozen, teacher_kernel=kernels)
+    program = update_program(objective, rule, STEPS)
     holder = [state]
 
     def unit() -> Work:

@@ -191,7 +191,7 @@ def test_the_update_is_compiled_once(tmp_path, caplog):
     with jax.log_compiles():
         memorise(tmp_path)
     compiled = [r.getMessage() for r in caplog.records if "Compiling" in r.getMessage()]
-    assert sum("jit(alone)" in message for message in compiled) == 1
+    assert sum("jit(advance)" in message for message in compiled) == 1
 
 
 def test_a_student_learns_its_rows_and_says_so_as_it_goes(tmp_path):

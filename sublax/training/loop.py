@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +16,9 @@ from sublax.training.checkpoints import open_checkpoints, restore_latest
 from sublax.training.data import Dataset, make_batch
 from sublax.training.optimizer import OptimizerConfig, learning_rate, make_optimizer
 from sublax.training.step import Frozen, Objective, init_state, update
+
+# Numbers of the residual stream, float32, that fill the second-level caches of a few cores.
+CACHED_NUMBERS = 2**19
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +81,7 @@ def train(
     # compiled for where its arguments lie, and would be compiled anew for its own result.
     state = jax.device_put(restore_latest(manager, state), jax.devices()[0])
     done = int(np.asarray(state.step)[0])
-    advance = _program(objective, optimizer_config, schedule.steps, len(datasets))
+    advance = update_program(objective, optimizer_config, schedule.steps)
     previous: tuple[int, dict, float] | None = None
     clock = saved = time.perf_counter()
     for step in range(done, schedule.steps):
@@ -100,22 +104,48 @@ def train(
 
 
 @functools.lru_cache(maxsize=8)
-def _program(objective: Objective, optimizer_config: OptimizerConfig, steps: int, students: int):
-    """The jitted update of all students; one program for all runs of one shape."""
+def update_program(objective: Objective, optimizer_config: OptimizerConfig, steps: int):
+    """The jitted update of all students; one program for all runs of one shape.
+
+    Args:
+        objective: what is trained, on which loss.
+        optimizer_config: the update rule.
+        steps: of the whole run, which the schedule needs.
+
+    Returns:
+        A function of (state, frozen, batch) to (state, metrics). All leaves have a leading axis of
+        students but for `frozen.params` and `frozen.columns`. The state is donated.
+    """
     optimizer = make_optimizer(optimizer_config, steps)
-    one = functools.partial(update, objective, optimizer)
-    shared = Frozen(params=None, columns=None, teacher_kernel=0)
-    if students > 1:
-        return jax.jit(jax.vmap(one, in_axes=(0, shared, 0)), donate_argnums=0)
 
-    def alone(state, frozen, batch):
+    def advance(state, frozen, batch):
+        def one(own):
+            state, batch, teacher_kernel = own
+            used = dataclasses.replace(frozen, teacher_kernel=teacher_kernel)
+            return update(objective, optimizer, state, used, batch)
+
+        every = (state, batch, frozen.teacher_kernel)
+        at_once = _at_once(objective, batch)
+        if at_once == batch.rows.tokens.shape[0] > 1:
+            return jax.vmap(one)(every)
         # A batch of one is no batch: products with weights stay plain, which XLA runs faster.
-        state, batch = jax.tree.map(lambda leaf: leaf[0], (state, batch))
-        if frozen.teacher_kernel is not None:
-            frozen = dataclasses.replace(frozen, teacher_kernel=frozen.teacher_kernel[0])
-        return jax.tree.map(lambda leaf: leaf[None], one(state, frozen, batch))
+        return jax.lax.map(one, every, batch_size=at_once if at_once > 1 else None)
 
-    return jax.jit(alone, donate_argnums=0)
+    return jax.jit(advance, donate_argnums=0)
+
+
+def _at_once(objective: Objective, batch) -> int:
+    """How many students compute side by side; the others of a program follow in turn.
+
+    An accelerator wants all of them. A CPU wants as many as it takes to make its products large,
+    and no more: what they work on should stay in its caches.
+    """
+    students, _, *rows = batch.rows.tokens.shape
+    if jax.default_backend() != "cpu":
+        return students
+    tokens = math.prod(rows) + math.prod(batch.rows.prefix.shape[2:])
+    most = max(CACHED_NUMBERS // (tokens * objective.config.hidden_size), 1)
+    return max(size for size in range(1, min(most, students) + 1) if students % size == 0)
 
 
 def _is_due(schedule: Schedule, step: int, seconds: float) -> bool:
