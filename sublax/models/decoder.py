@@ -184,7 +184,7 @@ class Decoder(nn.Module):
         )
         segments = [positions for _, positions in pieces]
         embedding = _Table("embedding", (V, D), ("vocab", "embed"), name="embed")()
-        x_MxD = embedding[_flat([tokens for tokens, _ in pieces], 2)].astype(self.dtype)
+        x_MxD = embedding[_flat([tokens for tokens, _ in pieces])].astype(self.dtype)
         layer = Layer
         if self.remat != "none":
             layer = nn.remat(Layer, prevent_cse=False, policy=REMAT_POLICIES[self.remat])
@@ -204,7 +204,7 @@ class Decoder(nn.Module):
         angles = [rotary_angles(config, positions) for positions in segments]
         x_MxD, computed = layers(
             x_MxD,
-            [_flat(part, 2) for part in zip(*angles, strict=True)],
+            [_flat(part) for part in zip(*angles, strict=True)],
             segments,
             [segment.positions for segment in context],
             scanned,
@@ -217,9 +217,9 @@ class Decoder(nn.Module):
         return hidden_BxTxD, [KeyValues(keys, values, at) for (keys, values), at in new]
 
 
-def _flat(arrays, axes: int):
-    """The arrays' first axes as one, and the arrays one after another along it."""
-    return jnp.concatenate([jnp.reshape(array, (-1, *array.shape[axes:])) for array in arrays])
+def _flat(arrays):
+    """The first two axes of each array as one, and the arrays one after another along it."""
+    return jnp.concatenate([jnp.reshape(array, (-1, *array.shape[2:])) for array in arrays])
 
 
 class _Table(nn.Module):

@@ -104,7 +104,7 @@ def completion_ids(samples: Samples, stop_ids: Sequence[int]) -> list[list[int]]
 
 
 def _width(length: int) -> int:
-    """The padded length: at most an eighth more, so that few widths serve all prompts."""
+    """The padded length, an eighth or three tokens more at most: few widths serve all prompts."""
     return round_up(length, max(4, 2 ** (length.bit_length() - 4)))
 
 
