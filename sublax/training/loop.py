@@ -126,9 +126,13 @@ def update_program(objective: Objective, optimizer_config: OptimizerConfig, step
 
         every = (state, batch, frozen.teacher_kernel)
         at_once = _at_once(objective, batch)
-        if at_once == batch.rows.tokens.shape[0] > 1:
+        students = batch.rows.tokens.shape[0]
+        # A batch of one is no batch: products with weights stay plain, which XLA runs faster. One
+        # student is no loop either: what a loop returns is copied into the donated state.
+        if students == 1:
+            return jax.tree.map(lambda leaf: leaf[None], one(jax.tree.map(lambda x: x[0], every)))
+        if at_once == students:
             return jax.vmap(one)(every)
-        # A batch of one is no batch: products with weights stay plain, which XLA runs faster.
         return jax.lax.map(one, every, batch_size=at_once if at_once > 1 else None)
 
     return jax.jit(advance, donate_argnums=0)

@@ -125,7 +125,9 @@ def update(
     Returns:
         (state, {"loss": mean per completion token, "gradient_norm"}), float32 scalars.
     """
-    value_and_grad = jax.value_and_grad(lambda t, b: loss_sum(objective, t, frozen, b))
+    # Known before the gradients, so that the loss is divided and not each of them afterwards.
+    weight = jnp.maximum(batches.rows.weights.sum(), 1.0)
+    value_and_grad = jax.value_and_grad(lambda t, b: loss_sum(objective, t, frozen, b) / weight)
 
     def accumulate(total, batch):
         loss, gradients = value_and_grad(state.trained, batch)
@@ -136,9 +138,7 @@ def update(
     else:
         zeros = jax.tree.map(jnp.zeros_like, (jnp.zeros((), jnp.float32), state.trained))
         (loss, gradients), _ = jax.lax.scan(accumulate, zeros, batches)
-    weight = jnp.maximum(batches.rows.weights.sum(), 1.0)
-    gradients = jax.tree.map(lambda g: g / weight, gradients)
     updates, moments = optimizer.update(gradients, state.moments, state.trained)
     trained = optax.apply_updates(state.trained, updates)
-    metrics = {"loss": loss / weight, "gradient_norm": optax.tree.norm(gradients)}
+    metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
     return TrainState(state.step + 1, trained, moments), metrics
