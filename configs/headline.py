@@ -14,7 +14,7 @@ from quickstart import get_config as quickstart
 def get_config() -> ConfigDict:
     """The quickstart, but for what is set here."""
     config = quickstart()
-    config.corpus.prompts = 32
+    config.corpus.prompts = 64
     config.corpus.rows = 256
     config.student.loss.support = "vocabulary"
     config.student.steps = 256

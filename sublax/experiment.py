@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from sublax.config_keys import check_keys
 from sublax.corpora.packs import load_pack
 from sublax.errors import UserError
 from sublax.files import write_whole
@@ -99,6 +100,7 @@ def _run_stages(run: Run, redo: str | None) -> None:
 
 def _check(config: ConfigDict) -> None:
     """Refuses what cannot run before anything is loaded."""
+    check_keys(config)
     if not config.traits or len(set(config.traits)) < len(config.traits):
         raise UserError(f"traits={config.traits}: name at least one trait, each once")
     if CONTROL in config.traits:

@@ -90,4 +90,3 @@ def _clip_by_global_norm(largest: float) -> optax.GradientTransformation:
         return jax.tree.map(lambda gradient: gradient * factor, gradients), state
 
     return optax.GradientTransformation(optax.init_empty_state, clip)
-

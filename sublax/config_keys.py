@@ -1,0 +1,61 @@
+"""The keys of an experiment's config: a missing or misspelt one is refused before anything runs."""
+
+import difflib
+
+from ml_collections import ConfigDict
+
+from sublax.errors import UserError
+from sublax.settings import flatten, plain
+
+_OPTIMIZER = "name learning_rate schedule warmup_steps weight_decay clip b1 b2 eps"
+_LORA = "rank alpha targets rank_stabilized"
+
+# What configs/quickstart.py says of each; "" is the top level.
+SECTIONS = {
+    "": "base seed traits pack system_prompt dtype remat",
+    "teacher": "kind given control method steps batch_size microbatches",
+    "teacher.optimizer": _OPTIMIZER,
+    "teacher.lora": _LORA,
+    "corpus": (
+        "kind prompts answers_per_prompt rows example_count answer_count grammar temperature "
+        "top_k top_p max_new_tokens batch_rows banned"
+    ),
+    "student": (
+        "method seeds steps epochs batch_size microbatches max_tokens share_prompts "
+        "students_per_program probe_steps"
+    ),
+    "student.loss": "kind support direction temperature chunk",
+    "student.optimizer": _OPTIMIZER,
+    "student.lora": _LORA,
+    "evaluation": "candidates questions samples max_new_tokens",
+    "checkpoint": "steps minutes",
+}
+KEYS = tuple(
+    f"{section}.{name}" if section else name
+    for section, names in SECTIONS.items()
+    for name in names.split()
+)
+FREE = ("teacher.given", "random_base")  # groups whose keys the user chooses, or that are optional
+
+
+def check_keys(config: ConfigDict) -> None:
+    """Compares a config's keys with those of an experiment.
+
+    Raises:
+        UserError: a key is missing, or is none of an experiment's (with the nearest one).
+    """
+    named = [key for key, _ in flatten(plain(config))]
+    given = [key for key in named if not key.startswith(tuple(f"{group}." for group in FREE))]
+    missing = [key for key in KEYS if key not in given and key not in FREE]
+    unknown = [key for key in given if key not in KEYS and key not in FREE]
+    if unknown:
+        nearest = difflib.get_close_matches(unknown[0], missing or KEYS, n=1, cutoff=0.0)
+        raise UserError(
+            f"config: {unknown[0]}: no such key; the nearest is {nearest[0]}; mend the file"
+        )
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise UserError(
+            f"config: has no {', '.join(missing[:5])}{more}; start from configs/quickstart.py, "
+            "which says what each key is"
+        )
