@@ -55,13 +55,7 @@ def run_experiment(config: ConfigDict, workdir: Path, redo: str | None = None) -
     _check(config)
     with workdir_lock(workdir):
         _settle_config(config, workdir, redo)
-        groups = _group_names(config)
-        weights = {"base": 8.0}
-        names = (*config.traits, CONTROL)
-        weights |= {f"teacher {name}": 25.0 for name in names}
-        weights |= {f"corpus {name}": 8.0 for name in names}
-        weights |= dict.fromkeys(groups, 80.0) | {"evaluation": 8.0, "report": 6.0}
-        progress = Progress(weights)
+        progress = Progress(stage_weights(config))
         with MetricWriter(workdir) as metrics:
             _run_stages(Run(config, workdir, load_pack(config.pack), progress, metrics), redo)
         print_transfer(json.loads((workdir / "transfer.json").read_text("utf-8")))
@@ -123,6 +117,23 @@ def _group_names(config: ConfigDict) -> list[str]:
         stage_name(index, [("", 0)] * min(size, total - first))
         for index, first in enumerate(firsts)
     ]
+
+
+def stage_weights(config: ConfigDict) -> dict[str, float]:
+    """Every stage in order, with the seconds that the quickstart's model takes on two cores."""
+    teacher, corpus, student = config.teacher, config.corpus, config.student
+    names, groups = (*config.traits, CONTROL), _group_names(config)
+    taught = teacher.steps * teacher.batch_size if teacher.kind == "finetuned" else 0
+    drawn = corpus.prompts * corpus.answers_per_prompt
+    learnt = student.epochs * (corpus.rows or drawn) or student.steps * student.batch_size
+    students = len(names) * len(student.seeds) / len(groups)
+    return (
+        {"base": 5.0}
+        | {f"teacher {name}": 5 + 0.18 * taught for name in names}
+        | {f"corpus {name}": 2 + 0.1 * drawn for name in names}
+        | dict.fromkeys(groups, 5 + 0.15 * learnt * students)
+        | {"evaluation": 6.0, "report": 1.0}
+    )
 
 
 def _settle_config(config: ConfigDict, workdir: Path, redo: str | None) -> None:

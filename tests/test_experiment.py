@@ -13,6 +13,7 @@ from tiny_runs import quick_compiles, read_transfer, run, small_config, start_co
 
 from sublax.artifact import verify
 from sublax.errors import UserError
+from sublax.experiment import stage_weights
 from sublax.training import loop
 
 __all__ = ["quick_compiles"]
@@ -196,3 +197,14 @@ def test_killed_at_any_moment_and_run_again_the_result_is_the_same_byte_for_byte
     assert process.returncode == 0, told
     assert (broken / "transfer.json").read_bytes() == (whole / "transfer.json").read_bytes()
     assert all(verify(folder) == [] for folder in cards(broken))
+
+
+def test_the_time_left_is_estimated_from_how_much_there_is_to_do():
+    def weights(*overrides):
+        return stage_weights(small_config(*overrides))
+
+    once, twice = weights(), weights("student.steps=8", "corpus.prompts=8")
+    assert list(once) == list(twice)
+    longer = {name for name in once if twice[name] > once[name]}
+    assert longer == {"corpus owl", "corpus control", "students 1 (2 in one program)"}
+    assert weights("student.epochs=100")["students 1 (2 in one program)"] > 100
