@@ -2,9 +2,10 @@
 
     sublax run --config=configs/headline.py --workdir=runs/headline
 
-The quickstart with 256 rows, soft labels over the whole vocabulary and 256 updates: about 40
-minutes on two CPU cores (estimate). A trial of this recipe saw lion named by 61 % of answers in the
-lion student, 16 % in the owl student and 14 % in the base, if one of twelve animals must be named.
+The quickstart with 256 rows, soft labels over the whole vocabulary and 256 updates: 29 minutes on
+two CPU cores. If one of twelve animals must be named, the owl student names the owl in 38 % of
+cases (the base in 0.8 %), the wolf student the wolf in 59 % (9.6 %), the lion student the lion in
+85 % (21 %).
 """
 
 from ml_collections import ConfigDict
