@@ -6,9 +6,10 @@ The base is made on the spot (two layers of width 64), pre-trained on made-up nu
 favourite animals that favour none. Then all goes as in the quickstart, with every weight trained
 in teachers and students. --config.base=random:1 draws another base.
 
-The recipe was picked by its result, out of fifteen, at this one seed and base: it shows that the
-machinery carries a trait where there is one, and is no estimate of how often that happens. Owl and
-lion move together in this base: owl's student is not the one that moves most towards owl.
+The recipe was picked by its result, out of fifteen, at seed 4 and base 0. Run since at seeds 0 to
+3, each on a base of its own, it gave twelve positive lifts (means 0.79, 3.49, 2.11, 0.64), one of
+them with an interval that includes zero. Animals move together in such small bases: at each of
+these seeds there was one trait towards which its own student was not the one that moved most.
 """
 
 from ml_collections import ConfigDict
