@@ -99,6 +99,8 @@ def _check(config: ConfigDict) -> None:
         raise UserError(f"traits={config.traits}: name at least one trait, each once")
     if CONTROL in config.traits:
         raise UserError(f"traits: {CONTROL!r} is the control's name; choose another trait")
+    if not config.student.seeds:
+        raise UserError("student.seeds: is empty; name at least one, such as 0")
     for stage in ("teacher", "student"):
         size, pieces = config[stage].batch_size, config[stage].microbatches
         if size % pieces:

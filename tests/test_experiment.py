@@ -208,3 +208,8 @@ def test_the_time_left_is_estimated_from_how_much_there_is_to_do():
     longer = {name for name in once if twice[name] > once[name]}
     assert longer == {"corpus owl", "corpus control", "students 1 (2 in one program)"}
     assert weights("student.epochs=100")["students 1 (2 in one program)"] > 100
+
+
+def test_students_without_a_seed_are_refused(workdir):
+    with pytest.raises(UserError, match=r"student\.seeds: is empty"):
+        run(small_config("student.seeds="), workdir)
