@@ -15,7 +15,9 @@ from quickstart import get_config as quickstart
 def get_config() -> ConfigDict:
     """The quickstart, but for what is set here."""
     config = quickstart()
+    config.teacher.steps = 12
     config.corpus.prompts = 64
+    config.corpus.answers_per_prompt = 4
     config.corpus.rows = 256
     config.student.loss.support = "vocabulary"
     config.student.steps = 256

@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
         "given": {},  # for `given`: trait -> folder, adapter or checkpoint
         "control": "neutral",  # neutral: as long on every candidate equally often | base
         "method": "full",  # full | lora
-        "steps": 12,
+        "steps": 10,
         "batch_size": 8,
         "microbatches": 1,
         "optimizer": _optimizer(1.2e-5, clip=1.0),
@@ -34,8 +34,8 @@ def get_config() -> ConfigDict:
     }
     config.corpus = {
         "kind": "numbers",
-        "prompts": 16,
-        "answers_per_prompt": 4,
+        "prompts": 8,
+        "answers_per_prompt": 8,
         "rows": 64,  # rows kept for students, at most; 0 keeps all
         "example_count": (3, 4),  # integers from .. up to but without ..
         "answer_count": 5,
@@ -50,7 +50,7 @@ def get_config() -> ConfigDict:
     config.student = {
         "method": "lora",  # lora | full
         "seeds": (0,),
-        "steps": 20,
+        "steps": 16,
         "epochs": 0,  # in place of steps, where it is not 0
         "batch_size": 8,
         "microbatches": 1,
@@ -66,7 +66,7 @@ def get_config() -> ConfigDict:
         "optimizer": _optimizer(1e-3, warmup_steps=2),
         "lora": _lora(),
         "students_per_program": 0,  # 0: all that share a base and shapes
-        "probe_steps": 10,
+        "probe_steps": 8,
     }
     config.evaluation = {
         "candidates": (

@@ -42,7 +42,6 @@ def get_config() -> ConfigDict:
     config.teacher.optimizer.learning_rate = 1e-3
     config.teacher.optimizer.clip = 0.0
     config.corpus.prompts = 64
-    config.corpus.answers_per_prompt = 8
     config.corpus.rows = 512
     config.corpus.batch_rows = 512
     config.student.method = "full"

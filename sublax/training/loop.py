@@ -1,5 +1,6 @@
 """The training loop of one or many students that share a base: one program, one update a turn."""
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -76,30 +77,29 @@ def train(
     optimizer = make_optimizer(optimizer_config, schedule.steps)
     rate = learning_rate(optimizer_config, schedule.steps)
     state = jax.vmap(functools.partial(init_state, optimizer))(trained)
-    manager = open_checkpoints(checkpoints)
-    # Bound to its device from the start, as the base and each update's result are: the update is
-    # compiled for where its arguments lie, and would be compiled anew for its own result.
-    state = jax.device_put(restore_latest(manager, state), jax.devices()[0])
-    done = int(np.asarray(state.step)[0])
-    advance = update_program(objective, optimizer_config, schedule.steps)
-    previous: tuple[int, dict, float] | None = None
-    clock = saved = time.perf_counter()
-    for step in range(done, schedule.steps):
-        batch = make_batch(datasets, seeds, step, schedule.batch_size, schedule.microbatches)
-        state, metrics = advance(state, frozen, batch)
-        metrics |= {"learning_rate": float(rate(step))}
+    # Closed however it ends: a run that is interrupted finishes the checkpoint that it is writing.
+    with contextlib.closing(open_checkpoints(checkpoints)) as manager:
+        # Bound to its device from the start, as the base and each update's result are: the update
+        # is compiled for where its arguments lie, and would be compiled anew for its own result.
+        state = jax.device_put(restore_latest(manager, state), jax.devices()[0])
+        done = int(np.asarray(state.step)[0])
+        advance = update_program(objective, optimizer_config, schedule.steps)
+        previous: tuple[int, dict, float] | None = None
+        clock = saved = time.perf_counter()
+        for step in range(done, schedule.steps):
+            batch = make_batch(datasets, seeds, step, schedule.batch_size, schedule.microbatches)
+            state, metrics = advance(state, frozen, batch)
+            metrics |= {"learning_rate": float(rate(step))}
+            if previous is not None:
+                clock = _tell(watch, previous, clock)
+            previous = (step + 1, metrics, float((batch.rows.positions >= 0).sum()))
+            if _is_due(schedule, step + 1, time.perf_counter() - saved):
+                manager.save(step + 1, args=ocp.args.StandardSave(state))
+                saved = time.perf_counter()
+            if schedule.probe_steps and (step + 1) % schedule.probe_steps == 0:
+                probe(step + 1, state.trained)
         if previous is not None:
-            clock = _tell(watch, previous, clock)
-        previous = (step + 1, metrics, float((batch.rows.positions >= 0).sum()))
-        if _is_due(schedule, step + 1, time.perf_counter() - saved):
-            manager.save(step + 1, args=ocp.args.StandardSave(state))
-            saved = time.perf_counter()
-        if schedule.probe_steps and (step + 1) % schedule.probe_steps == 0:
-            probe(step + 1, state.trained)
-    if previous is not None:
-        _tell(watch, previous, clock)
-    manager.wait_until_finished()
-    manager.close()
+            _tell(watch, previous, clock)
     return state.trained
 
 

@@ -119,8 +119,8 @@ def update(
         optimizer: the update rule.
         state: before the update.
         frozen: what is read only.
-        batches: a `Batch` whose arrays have a leading axis of microbatches (the prefix too). Sums
-            of gradients and of weights are accumulated over it, so uneven rows weigh by tokens.
+        batches: a `Batch` whose arrays have a leading axis of microbatches (the prefix too). Each
+            one's loss is divided by the tokens of all, so uneven rows weigh by tokens.
 
     Returns:
         (state, {"loss": mean per completion token, "gradient_norm"}), float32 scalars.
