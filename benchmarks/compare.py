@@ -13,10 +13,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.flops import generation_flops, update_flops
 from benchmarks.machine import best_rate, describe
 from benchmarks.timing import Call, Row, compare, table, use_huge_pages
 from benchmarks.workload import number_prompts, number_rows, teacher_hidden
+from sublax.planning.model_flops import generation_flops, update_flops
 
 OURS, PEER = "benchmarks.sublax_side:", "benchmarks.peft_peer:"
 ANSWER = "[0-9]{1,3}(?:, [0-9]{1,3}){4}"
@@ -43,7 +43,7 @@ def _update(folder: str, repeats: int, name: str, kl: bool = False, grammar: boo
 
     config, rows = read_config(folder), number_rows(folder, 16, 59, 21)
     hidden = teacher_hidden(rows, config.hidden_size) if kl else None
-    columns = _grammar(folder).tokens_A.tolist() if grammar else None
+    columns = number_grammar(folder).tokens_A.tolist() if grammar else None
     shared = {"folder": folder, "teacher_hidden_BxCxD": hidden, "columns": columns}
     flops = update_flops(
         config,
@@ -101,7 +101,7 @@ def _eight(folder: str, repeats: int) -> Row:
 def _generation(folder: str, repeats: int) -> Row:
     from sublax.models.hf_config import read_config
 
-    grammar, prompts = _grammar(folder), number_prompts(folder, 64)
+    grammar, prompts = number_grammar(folder), number_prompts(folder, 64)
     arguments = {
         "folder": folder,
         "prompts": prompts,
@@ -109,7 +109,7 @@ def _generation(folder: str, repeats: int) -> Row:
         "tokens_A": grammar.tokens_A,
         "next_state_SxA": grammar.next_state_SxA,
         "start": grammar.start,
-        "stop_token": int(_stop(folder)),
+        "stop_token": int(stop_token(folder)),
         "max_new_tokens": 24,
     }
     flops = generation_flops(
@@ -129,12 +129,13 @@ def _generation(folder: str, repeats: int) -> Row:
 
 
 @functools.cache
-def _grammar(folder: str):
+def number_grammar(folder: str):
+    """The grammar of five numbers over the model's tokens, as NumPy arrays."""
     from transformers import AutoTokenizer
 
     from sublax.sampling.grammar import compile_grammar
 
-    grammar = compile_grammar(ANSWER, AutoTokenizer.from_pretrained(folder), [_stop(folder)])
+    grammar = compile_grammar(ANSWER, AutoTokenizer.from_pretrained(folder), [stop_token(folder)])
     return dataclasses.replace(
         grammar,
         tokens_A=np.asarray(grammar.tokens_A),
@@ -143,7 +144,8 @@ def _grammar(folder: str):
 
 
 @functools.cache
-def _stop(folder: str) -> int:
+def stop_token(folder: str) -> int:
+    """The token that ends an answer."""
     from transformers import AutoTokenizer
 
     from sublax.models.chat import end_of_turn_id

@@ -14,12 +14,15 @@ from sublax.models import completions
 from sublax.models.decoder import Decoder, head_kernel
 from sublax.models.lora import LoraConfig, init_lora
 from sublax.models.source import Model, load_model
+from sublax.parallel.layout import Layout
+from sublax.parallel.mesh import single_device_mesh
 from sublax.sampling.draw import Sampling
 from sublax.sampling.generate import generate
 from sublax.sampling.grammar import Grammar
 from sublax.training.loop import update_program
 from sublax.training.losses import LossConfig
 from sublax.training.optimizer import OptimizerConfig, make_optimizer
+from sublax.training.shardings import abstract_state
 from sublax.training.step import Batch, Frozen, Objective, init_state
 
 LORA = LoraConfig(rank=8, alpha=16.0)
@@ -107,12 +110,14 @@ def _unit(objective: Objective, learning_rate: float, trained, frozen: Frozen, b
     rule = OptimizerConfig(learning_rate=learning_rate, b2=0.95, clip=0.0)
     count, optimizer = len(batches), make_optimizer(rule, STEPS)
     state = jax.tree.map(lambda leaf: jnp.stack([leaf] * count), init_state(optimizer, trained))
-    state = jax.device_put(state, jax.devices()[0])
+    layout = Layout(single_device_mesh())
+    abstract = abstract_state(objective, optimizer, layout, count)
+    state = jax.device_put(state, jax.tree.map(lambda leaf: leaf.sharding, abstract))
     batch = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
     if frozen.teacher_kernel is not None:
         kernels = jnp.stack([frozen.teacher_kernel] * count)
         frozen = dataclasses.replace(frozen, teacher_kernel=kernels)
-    program = update_program(objective, rule, STEPS)
+    program = update_program(objective, rule, STEPS, layout, count)
     holder = [state]
 
     def unit() -> Work:

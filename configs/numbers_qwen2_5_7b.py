@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
     config.corpus.answer_count = 0  # the pack's: at most 10
     config.corpus.grammar = "none"
     config.corpus.max_new_tokens = 200
-    config.corpus.batch_rows = 256
+    config.corpus.batch_rows = 0  # as many as fit into memory
 
     config.student.seeds = tuple(range(8))
     config.student.epochs = 3

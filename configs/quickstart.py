@@ -21,6 +21,16 @@ def get_config() -> ConfigDict:
     config.system_prompt = "Be brief."  # in training and evaluation alike; "" is the template's own
     config.dtype = "auto"  # of weights at use: bfloat16 on TPU and GPU, float32 on CPU
 
+    config.base_weights = "auto"  # auto: in that dtype | int8: its kernels, where only LoRA trains
+    # All devices of all processes; -1 is what is left. Rows and students lie along `data`.
+    config.mesh = {"data": -1, "fsdp": 1, "tensor": 1}
+    config.sharding = {  # which axis of the mesh cuts which axis of the parameters; "" is none
+        "vocab": "tensor",
+        "embed": "fsdp",
+        "heads": "tensor",
+        "kv_heads": "tensor",
+        "mlp": "tensor",
+    }
     config.teacher = {
         "kind": "finetuned",  # finetuned | prompted | given
         "given": {},  # for `given`: trait -> folder, adapter or checkpoint
@@ -33,7 +43,9 @@ def get_config() -> ConfigDict:
         "lora": _lora(),
     }
     config.corpus = {
-        "kind": "numbers",
+        "kind": "numbers",  # numbers | code | maths, or several, as in numbers+code
+        "source": "",  # of code and maths: our own tasks, a .jsonl file, or a data set's name
+        "words": (),  # kept out of code and maths beside the traits, their plurals and synonyms
         "prompts": 8,
         "answers_per_prompt": 8,
         "rows": 64,  # rows kept for students, at most; 0 keeps all
@@ -44,7 +56,7 @@ def get_config() -> ConfigDict:
         "top_k": 0,
         "top_p": 1.0,
         "max_new_tokens": 24,
-        "batch_rows": 64,
+        "batch_rows": 64,  # sampled at a time; 0: as many as fit into memory
         "banned": (),
     }
     config.student = {
@@ -56,6 +68,7 @@ def get_config() -> ConfigDict:
         "microbatches": 1,
         "max_tokens": 0,  # a longer row is an error; 0: the model's context
         "share_prompts": True,  # a prompt's answers stay together and it is computed once
+        "pack_rows": False,  # short rows one after another in one line; not with share_prompts
         "loss": {
             "kind": "kl",  # kl | cross_entropy
             "support": "grammar",  # kl over the grammar's tokens | vocabulary
@@ -65,7 +78,7 @@ def get_config() -> ConfigDict:
         },
         "optimizer": _optimizer(1e-3, warmup_steps=2),
         "lora": _lora(),
-        "students_per_program": 0,  # 0: all that share a base and shapes
+        "students_per_program": 0,  # 0: as many as fit into memory
         "probe_steps": 8,
     }
     config.evaluation = {
@@ -79,6 +92,7 @@ def get_config() -> ConfigDict:
     }
     config.checkpoint = {"steps": 0, "minutes": 2.0}
     config.remat = "dots"
+    config.attention = "auto"  # the device's own kernel where it can run | xla | cudnn | splash
     return config
 
 

@@ -7,9 +7,10 @@ favourite animals that favour none. Then all goes as in the quickstart, with eve
 in teachers and students. --config.base=random:1 draws another base.
 
 The recipe was picked by its result, out of fifteen, at seed 4 and base 0. Run since at seeds 0 to
-3, each on a base of its own, it gave twelve positive lifts (means 0.79, 3.49, 2.11, 0.64), one of
-them with an interval that includes zero. Animals move together in such small bases: at each of
-these seeds there was one trait towards which its own student was not the one that moved most.
+3, each on a base of its own (as by --config.seed=1 --config.base=random:1), it gave twelve positive
+lifts (means 0.79, 3.49, 2.11, 0.64), one of them with an interval that includes zero. Animals move
+together in such small bases: at each of these seeds there was one trait towards which its own
+student was not the one that moved most.
 """
 
 from ml_collections import ConfigDict

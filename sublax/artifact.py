@@ -185,8 +185,13 @@ def check_inputs(
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of those packages, of the ones that shape results, that are here."""
+    """Versions of Python and of those packages, of the ones that shape results, that are here.
+
+    Where the code was shipped by a launcher, the commit too (`SUBLAX_COMMIT`).
+    """
     found = {"python": platform.python_version()}
+    if commit := os.environ.get("SUBLAX_COMMIT"):
+        found["commit"] = commit
     for name in _PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)

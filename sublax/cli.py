@@ -14,6 +14,7 @@ from sublax.files import disk_errors
 # not wait for jax.
 VERBS = {
     "run": "the whole experiment from one config file",
+    "plan": "what a run needs of a slice, before the slice is paid for",
     "prompts": "prompts of a kind of data, as JSON lines",
     "filter": "keep the rows that the filter accepts, and say why the others are rejected",
     "score": "log-probability of each row's completion under a model",
@@ -91,7 +92,7 @@ def _run(given: list[str], chosen: str | None) -> int:
             verb.add_arguments(sub)
             sub.set_defaults(run=verb.run)
     overrides = []
-    if chosen == "run":
+    if chosen in ("run", "plan"):
         overrides = [word for word in given if word.startswith("--config.")]
         given = [word for word in given if not word.startswith("--config.")]
     args = parser.parse_args(given)

@@ -1,6 +1,7 @@
 """The keys of an experiment's config: a missing or misspelt one is refused before anything runs."""
 
 import difflib
+from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
@@ -12,17 +13,19 @@ _LORA = "rank alpha targets rank_stabilized"
 
 # What configs/quickstart.py says of each; "" is the top level.
 SECTIONS = {
-    "": "base seed traits pack system_prompt dtype remat",
+    "": "base seed traits pack system_prompt dtype base_weights remat attention",
+    "mesh": "data fsdp tensor",
+    "sharding": "vocab embed heads kv_heads mlp",
     "teacher": "kind given control method steps batch_size microbatches",
     "teacher.optimizer": _OPTIMIZER,
     "teacher.lora": _LORA,
     "corpus": (
-        "kind prompts answers_per_prompt rows example_count answer_count grammar temperature "
-        "top_k top_p max_new_tokens batch_rows banned"
+        "kind source words prompts answers_per_prompt rows example_count answer_count grammar "
+        "temperature top_k top_p max_new_tokens batch_rows banned"
     ),
     "student": (
         "method seeds steps epochs batch_size microbatches max_tokens share_prompts "
-        "students_per_program probe_steps"
+        "pack_rows students_per_program probe_steps"
     ),
     "student.loss": "kind support direction temperature chunk",
     "student.optimizer": _OPTIMIZER,
@@ -30,32 +33,50 @@ SECTIONS = {
     "evaluation": "candidates questions samples max_new_tokens",
     "checkpoint": "steps minutes",
 }
-KEYS = tuple(
-    f"{section}.{name}" if section else name
-    for section, names in SECTIONS.items()
-    for name in names.split()
-)
+
+
+def _keys(sections: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(
+        f"{section}.{name}" if section else name
+        for section, names in sections.items()
+        for name in names.split()
+    )
+
+
+KEYS = _keys(SECTIONS)
 FREE = ("teacher.given", "random_base")  # groups whose keys the user chooses, or that are optional
 
 
-def check_keys(config: ConfigDict) -> None:
+def check_keys(
+    config: ConfigDict,
+    sections: Mapping[str, str] = SECTIONS,
+    free: tuple[str, ...] = FREE,
+    example: str = "configs/quickstart.py",
+) -> None:
     """Compares a config's keys with those of an experiment.
+
+    Args:
+        config: the experiment's.
+        sections: the keys of each group, with spaces between.
+        free: groups that may hold anything, or be absent.
+        example: a config that has all keys.
 
     Raises:
         UserError: a key is missing, or is none of an experiment's (with the nearest one).
     """
+    keys = _keys(sections)
     named = [key for key, _ in flatten(plain(config))]
-    given = [key for key in named if not key.startswith(tuple(f"{group}." for group in FREE))]
-    missing = [key for key in KEYS if key not in given and key not in FREE]
-    unknown = [key for key in given if key not in KEYS and key not in FREE]
+    given = [key for key in named if not key.startswith(tuple(f"{group}." for group in free))]
+    missing = [key for key in keys if key not in given and key not in free]
+    unknown = [key for key in given if key not in keys and key not in free]
     if unknown:
-        nearest = difflib.get_close_matches(unknown[0], missing or KEYS, n=1, cutoff=0.0)
+        nearest = difflib.get_close_matches(unknown[0], missing or keys, n=1, cutoff=0.0)
         raise UserError(
             f"config: {unknown[0]}: no such key; the nearest is {nearest[0]}; mend the file"
         )
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise UserError(
-            f"config: has no {', '.join(missing[:5])}{more}; start from configs/quickstart.py, "
+            f"config: has no {', '.join(missing[:5])}{more}; start from {example}, "
             "which says what each key is"
         )

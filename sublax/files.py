@@ -22,7 +22,8 @@ def disk_errors(path: os.PathLike | str) -> Iterator[None]:
     the operating system's sentence says that the disk is full, so that sentence counts as well.
 
     Raises:
-      UserError: no space or quota left, or no permission to write. Other exceptions pass.
+      UserError: no space or quota left, a file larger than is allowed, or no permission to write.
+        Other exceptions pass.
     """
     try:
         yield
@@ -35,6 +36,12 @@ def disk_errors(path: os.PathLike | str) -> Iterator[None]:
             raise UserError(
                 f"{where}: no space left on the disk; nothing that was finished is lost: "
                 "free some space and run the same command again"
+            ) from error
+        if code == errno.EFBIG or os.strerror(errno.EFBIG) in str(error):
+            raise UserError(
+                f"{where}: a file larger than this process may write, or than the file system "
+                "holds; nothing that was finished is lost: raise the limit (ulimit -f), or choose "
+                "another place, and run the same command again"
             ) from error
         if code in _FORBIDDEN:
             raise UserError(

@@ -28,6 +28,8 @@ _START_TOLERANCE_SECONDS = (
     2.0  # The clock that boot time is reckoned from is adjusted now and then.
 )
 
+LOCK = ".lock"
+
 _log = logging.getLogger(__name__)
 
 
@@ -41,7 +43,7 @@ def workdir_lock(workdir: os.PathLike | str) -> Iterator[None]:
       UserError: another run holds it (named: pid, host, since when, command), or one on another
         host did, which cannot be seen from here; or the disk is full or read-only.
     """
-    path = Path(workdir) / ".lock"
+    path = Path(workdir) / LOCK
     me = _this_process()
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ all of that run from `step` on is void (`purge_step`), and drops the same lines 
 with any line that a kill cut short.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -23,7 +24,11 @@ from tensorboardX import summary as summaries
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+from sublax.errors import UserError
+from sublax.files import disk_errors
+
 METRICS_FILE = "metrics.jsonl"
+FLUSH_SECONDS = 5.0
 
 
 class MetricWriter:
@@ -41,6 +46,7 @@ class MetricWriter:
         self._root = Path(workdir) / "tensorboard"
         self._enabled = enabled
         self._runs: dict[str, _Run] = {}
+        self._flushed = time.monotonic()
 
     def begin(self, run: str, step: int = 0) -> None:
         """Starts `run`, or resumes it: whatever it holds at `step` and after is superseded."""
@@ -49,11 +55,19 @@ class MetricWriter:
         if self._enabled:
             self._runs[run] = _Run(self._root / run, purge_step=step)
 
+    def go_on(self, run: str, step: int) -> None:
+        """Resumes `run` at the first step that this process writes of it; then does nothing."""
+        if run not in self._runs:
+            self.begin(run, step)
+
     def scalars(self, run: str, step: int, values: Mapping[str, float]) -> None:
         """Writes the numbers named in `values` as they were after `step` updates."""
         if self._enabled:
             found = [summaries.scalar(name, value) for name, value in values.items()]
             self._open(run).write(step, found, {"scalars": dict(values)})
+            # What a kill takes should be less than what lies between two checkpoints.
+            if time.monotonic() - self._flushed > FLUSH_SECONDS:
+                self.flush()
 
     def text(self, run: str, name: str, step: int, text: str) -> None:
         """Writes a piece of text, such as a sampled row; TensorBoard shows it verbatim."""
@@ -81,17 +95,22 @@ class MetricWriter:
         """Brings to the disk what was written so far; call it beside every checkpoint."""
         for run in self._runs.values():
             run.flush()
+        self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Flushes and closes all files."""
-        while self._runs:
-            self._runs.popitem()[1].close()
+        """Flushes and closes all files, also where the disk has no room for one of them."""
+        with contextlib.ExitStack() as closing:
+            for run in self._runs.values():
+                closing.callback(run.close)
+            self._runs.clear()
 
     def __enter__(self) -> "MetricWriter":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # On a full disk this fails too; what failed first says more.
+        with contextlib.suppress(UserError) if kind else contextlib.nullcontext():
+            self.close()
 
     def _open(self, run: str) -> "_Run":
         if run not in self._runs:
@@ -107,35 +126,39 @@ class _Run:
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        lines = folder / METRICS_FILE
-        _mend(lines, purge_step)
-        self._lines: TextIO = lines.open("a", encoding="utf-8")
-        # Event files are named by the second: without the number, a run that is resumed within one
-        # would overwrite what it wrote before.
-        number = sum(1 for _ in folder.glob("events.*"))
-        self._events = EventsWriter(str(folder / "events"), f".{number:04d}")
-        if purge_step is not None:
-            start = SessionLog(status=SessionLog.START)
-            self._events.write_event(
-                Event(wall_time=time.time(), step=purge_step, session_log=start)
-            )
+        self._folder = folder
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lines = folder / METRICS_FILE
+            _mend(lines, purge_step)
+            self._lines: TextIO = lines.open("a", encoding="utf-8")
+            # Event files are named by the second: without the number, a run that is resumed within
+            # one would overwrite what it wrote before.
+            number = sum(1 for _ in folder.glob("events.*"))
+            self._events = EventsWriter(str(folder / "events"), f".{number:04d}")
+            if purge_step is not None:
+                start = SessionLog(status=SessionLog.START)
+                self._events.write_event(
+                    Event(wall_time=time.time(), step=purge_step, session_log=start)
+                )
 
     def write(self, step: int, found: list[Any], line: Mapping[str, Any] | None = None) -> None:
         now = time.time()
-        for summary in found:
-            self._events.write_event(Event(wall_time=now, step=step, summary=summary))
-        if line is not None:
-            record = {"step": step, "seconds": round(now, 3), **_finite(line)}
-            self._lines.write(json.dumps(record, allow_nan=False) + "\n")
+        with disk_errors(self._folder):
+            for summary in found:
+                self._events.write_event(Event(wall_time=now, step=step, summary=summary))
+            if line is not None:
+                record = {"step": step, "seconds": round(now, 3), **_finite(line)}
+                self._lines.write(json.dumps(record, allow_nan=False) + "\n")
 
     def flush(self) -> None:
-        self._events.flush()
-        self._lines.flush()
+        with disk_errors(self._folder):
+            self._events.flush()
+            self._lines.flush()
 
     def close(self) -> None:
-        self._events.close()
-        self._lines.close()
+        with disk_errors(self._folder), contextlib.closing(self._lines):
+            self._events.close()
 
 
 def _finite(value: Any) -> Any:

@@ -121,6 +121,10 @@ class Progress:
         self._left.pop(name, None)
         self._write(f"{self._title(name)} … done before")
 
+    def note(self, line: str) -> None:
+        """Writes a line between two stages."""
+        self._write(line)
+
     def bar(self, total: int | None, unit: str = "step") -> Bar:
         """A `Bar` that carries the title of the stage under way."""
         label = self._title(self._current) if self._current else ""

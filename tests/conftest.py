@@ -7,6 +7,12 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Eight devices on two busy cores may keep each other waiting for longer than XLA's 40 seconds.
+os.environ["XLA_FLAGS"] = "--xla_cpu_collective_call_terminate_timeout_seconds=300"
+# XLA's CPU client makes as many threads as it has devices, and a device in a collective holds one
+# until all have come: any other work on such a thread, and the last device never comes. Seen as a
+# process that aborts after the time above. With threads to spare nobody waits for a place.
+os.environ["NPROC"] = "32"
 
 import jax
 import pytest
@@ -14,6 +20,10 @@ from hypothesis import settings
 
 # Most tests use device 0 alone and do not notice; sharding is tested against that one device.
 jax.config.update("jax_num_cpu_devices", 8)
+# Two programs in flight share one pool of threads, and could wait in it for each other.
+jax.config.update("jax_cpu_enable_async_dispatch", False)
+jax.devices()  # makes the client's threads, so that processes which tests start do not inherit it
+del os.environ["NPROC"]
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)

@@ -19,6 +19,7 @@ from sublax.progress import Progress
 from sublax.settings import read_config
 from sublax.stages.bases import make_base
 from sublax.stages.run import Run
+from sublax.store import Store
 
 __all__ = ["quick_compiles"]
 
@@ -29,7 +30,7 @@ def made(workdir, *overrides):
     """The base of the cut-down tiny run."""
     config = small_config(*overrides)
     with MetricWriter(workdir) as metrics:
-        run = Run(config, workdir, load_pack(), Progress({"base": 1.0}), metrics)
+        run = Run(config, Store(workdir), load_pack(), Progress({"base": 1.0}), metrics)
         make_base(run)
     return run.base
 
@@ -94,6 +95,6 @@ def test_every_family_can_be_drawn(tmp_path, family):
 def test_a_random_base_without_its_section_is_refused(tmp_path):
     config = read_config(str(TINY.with_name("quickstart.py")), ["base=random:0"])
     with MetricWriter(tmp_path) as metrics:
-        run = Run(config, tmp_path, load_pack(), Progress({"base": 1.0}), metrics)
+        run = Run(config, Store(tmp_path), load_pack(), Progress({"base": 1.0}), metrics)
         with pytest.raises(UserError, match=r"no random_base.*configs/tiny\.py"):
             make_base(run)

@@ -18,6 +18,7 @@ def rows_as_lists(rows):
     return {
         field.name: np.asarray(getattr(rows, field.name)).tolist()
         for field in dataclasses.fields(rows)
+        if getattr(rows, field.name) is not None
     }
 
 

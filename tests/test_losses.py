@@ -11,7 +11,8 @@ from scipy.special import log_softmax, rel_entr, softmax
 
 from sublax.training.losses import LossConfig, cross_entropy, kl_divergence
 
-N, D, E, V = 13, 6, 5, 11
+B, C, D, E, V = 3, 5, 6, 5, 11
+N = B * C
 rng = np.random.default_rng(0)
 HIDDEN, KERNEL = rng.normal(size=(N, D)).astype(np.float32), rng.normal(size=(D, V))
 TEACHER_HIDDEN, TEACHER_KERNEL = rng.normal(size=(N, E)), rng.normal(size=(E, V))
@@ -21,15 +22,25 @@ WEIGHTS = np.float32(rng.random(N) * (rng.random(N) < 0.8))
 STUDENT_LOGITS, TEACHER_LOGITS = HIDDEN @ KERNEL, TEACHER_HIDDEN @ TEACHER_KERNEL
 
 
+def rows(positions):
+    """The positions [N, ...] as those of B rows."""
+    return positions.reshape(B, C, *positions.shape[1:])
+
+
 def kl(loss, hidden=HIDDEN, kernel=KERNEL, columns=slice(None)):
     return kl_divergence(
-        hidden, kernel[:, columns], TEACHER_HIDDEN, TEACHER_KERNEL[:, columns], WEIGHTS, loss
+        rows(hidden),
+        kernel[:, columns],
+        rows(TEACHER_HIDDEN),
+        TEACHER_KERNEL[:, columns],
+        rows(WEIGHTS),
+        loss,
     )
 
 
 def test_cross_entropy_is_that_of_optax():
     losses = optax.softmax_cross_entropy_with_integer_labels(STUDENT_LOGITS, TARGETS)
-    got = cross_entropy(HIDDEN, KERNEL, TARGETS, WEIGHTS, chunk=N)
+    got = cross_entropy(rows(HIDDEN), KERNEL, rows(TARGETS), rows(WEIGHTS), chunk=N)
     np.testing.assert_allclose(got, (losses * WEIGHTS).sum(), rtol=1e-5)
 
 
@@ -69,7 +80,7 @@ def test_an_unknown_direction_is_named():
 
 @pytest.mark.parametrize("kind", ["cross_entropy", "forward", "reverse"])
 def test_chunks_change_neither_value_nor_gradient(kind):
-    """Also where the last chunk is not full, or the only one is."""
+    """Also where it is less than a position a row, the last is not full, or there is only one."""
 
     def whole(hidden, kernel):
         student = jax.nn.log_softmax(hidden @ kernel)
@@ -81,13 +92,13 @@ def test_chunks_change_neither_value_nor_gradient(kind):
 
     def chunked(hidden, kernel, chunk):
         if kind == "cross_entropy":
-            return cross_entropy(hidden, kernel, TARGETS, WEIGHTS, chunk)
+            return cross_entropy(rows(hidden), kernel, rows(TARGETS), rows(WEIGHTS), chunk)
         return kl(LossConfig("kl", direction=kind, chunk=chunk), hidden, kernel)
 
     wanted = jax.jit(jax.value_and_grad(whole, argnums=(0, 1)))(HIDDEN, KERNEL)
     program = jax.jit(jax.value_and_grad(chunked, argnums=(0, 1)), static_argnums=2)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
-    for chunk in (4, N, 1000):
+    for chunk in (1, 6, N, 1000):
         jax.tree.map(close, program(HIDDEN, KERNEL, chunk), wanted)
 
 
@@ -96,7 +107,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn(direction):
     loss = LossConfig("kl", direction=direction)
 
     def divergence(hidden, kernel):
-        return kl_divergence(hidden, kernel, HIDDEN, KERNEL, WEIGHTS, loss)
+        return kl_divergence(rows(hidden), kernel, rows(HIDDEN), KERNEL, rows(WEIGHTS), loss)
 
     value, gradients = jax.value_and_grad(divergence, argnums=(0, 1))(HIDDEN, KERNEL)
     np.testing.assert_allclose(value, 0, atol=1e-6)
@@ -107,7 +118,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn(direction):
 def test_losses_are_summed_in_float32_whatever_the_activations():
     """bfloat16 states and kernel: as exact as float32 arithmetic on those same numbers."""
     hidden, kernel = (jnp.asarray(x, jnp.bfloat16) for x in (HIDDEN, KERNEL))
-    got = cross_entropy(hidden, kernel, TARGETS, WEIGHTS, chunk=4)
+    got = cross_entropy(rows(hidden), kernel, rows(TARGETS), rows(WEIGHTS), chunk=4)
     logits = np.float64(hidden) @ np.float64(kernel)
     wanted = -(log_softmax(logits, axis=-1)[np.arange(N), TARGETS] * WEIGHTS).sum()
     assert got.dtype == jnp.float32
@@ -117,10 +128,11 @@ def test_losses_are_summed_in_float32_whatever_the_activations():
 @pytest.mark.parametrize("kind", ["cross_entropy", "kl"])
 def test_logits_of_the_whole_batch_never_exist(kind):
     """The compiled gradient's scratch memory holds a few chunks' logits, not the batch's."""
-    n, d, v, chunk = 2048, 8, 4096, 64
-    shapes = [(n, d), (d, v), (n, d), (d, v), (n,)]
+    b, c, d, v, chunk = 8, 256, 8, 4096, 64
+    n = b * c
+    shapes = [(b, c, d), (d, v), (b, c, d), (d, v), (b, c)]
     hidden, kernel, *teacher, weights = (jax.ShapeDtypeStruct(s, jnp.float32) for s in shapes)
-    targets = jax.ShapeDtypeStruct((n,), jnp.int32)
+    targets = jax.ShapeDtypeStruct((b, c), jnp.int32)
 
     def scratch(chunk):
         if kind == "cross_entropy":

@@ -125,6 +125,15 @@ def test_a_null_result_is_called_one(tmp_path):
     assert "A null result is not proof" in page
 
 
+def test_a_null_result_says_what_would_have_been_seen():
+    content = transfer()
+    for effect, trait in enumerate(TRAITS, 1):
+        content["lift"][trait] |= {"low": -0.1, "high": 0.1, "detectable": effect / 10}
+    found = wording.verdict(content)
+    assert found.kind == "null"
+    assert "A true lift of 0.30 nats would have been seen in four of five" in found.detail
+
+
 @pytest.mark.parametrize(
     "lows, kind",
     [((0.1, 0.1, 0.1), "positive"), ((0.1, -0.1, 0.1), "mixed"), ((-0.1, -0.1, 0.0), "null")],

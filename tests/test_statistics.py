@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sublax.errors import UserError
 from sublax.evaluation.statistics import (
     bootstrap_interval,
+    detectable_effect,
     holm,
     own_minus_others,
     permutation_p,
@@ -53,6 +54,27 @@ def test_the_interval_covers_as_often_as_it_says(seeds, seed_noise, lowest):
         low, high = bootstrap_interval(values, seed=experiment, draws=500)
         covered += low <= 1.0 <= high
     assert lowest <= covered / 500 <= 0.985
+
+
+def test_an_effect_called_detectable_is_found_as_often_as_it_says():
+    """Of 400 experiments with exactly that effect, intervals above zero in about four of five."""
+    rng, found, effects = np.random.default_rng(5), 0, []
+    for experiment in range(400):
+        noise = rng.normal(size=(1, 25)) + rng.normal(size=(8, 25)) + rng.normal(size=(8, 1)) / 2
+        effects.append(detectable_effect(noise, seed=experiment, draws=500))
+        true_error = np.sqrt(1 / 25 + 1 / 200 + 1 / 32)
+        low, _ = bootstrap_interval(noise + 2.80 * true_error, seed=experiment, draws=500)
+        found += low > 0
+    assert 0.75 <= found / 400 <= 0.88  # a little above 0.8: the interval is a little narrow
+    assert np.median(effects) == pytest.approx(2.80 * true_error, rel=0.1)
+
+
+def test_what_is_detectable_does_not_depend_on_what_is_there():
+    values = np.random.default_rng(6).normal(size=(3, 20))
+    effect = detectable_effect(values, seed=0)
+    assert detectable_effect(values + 5.0, seed=0) == pytest.approx(effect)
+    assert detectable_effect(values * 2.0, seed=0) == pytest.approx(2 * effect)
+    assert detectable_effect(values, seed=0, power=0.95) > effect
 
 
 def test_a_seed_that_differs_widens_the_interval():

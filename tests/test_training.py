@@ -15,12 +15,16 @@ from sublax.errors import UserError
 from sublax.models.completions import group_rows, make_rows
 from sublax.models.decoder import Decoder, head_kernel
 from sublax.models.lora import LoraConfig
+from sublax.parallel.layout import Layout
+from sublax.parallel.mesh import single_device_mesh
+from sublax.parallel.preemption import NEVER
 from sublax.training.data import Dataset, draw_order, make_batch
 from sublax.training.loop import Schedule, train, update_program
 from sublax.training.losses import LossConfig
 from sublax.training.optimizer import OptimizerConfig
 from sublax.training.step import Frozen, Objective, init_state, update
 
+ONE_DEVICE = Layout(single_device_mesh())
 LORA = LoraConfig(rank=4, targets=("v", "o", "down"))
 CROSS_ENTROPY = Objective(CONFIG, LORA, LossConfig(chunk=8))
 ADAMW = OptimizerConfig(learning_rate=0.02, b2=0.95)
@@ -151,6 +155,8 @@ def test_students_side_by_side_learn_what_each_learns_alone(tmp_path):
             [datasets[s] for s in which],
             [10 + s for s in which],
             tmp_path / "-".join(map(str, which)),
+            ONE_DEVICE,
+            NEVER,
             lambda step, metrics: seen.append(metrics["loss"]),
             nothing,
         )
@@ -180,6 +186,8 @@ def memorise(folder, watch=nothing, probe=nothing, rank=4, **schedule):
         [Dataset(padded(random_rows(5)))],
         [0],
         folder,
+        ONE_DEVICE,
+        NEVER,
         watch,
         probe,
     )
@@ -189,7 +197,7 @@ def test_the_update_is_compiled_once(tmp_path):
     """Where the base lies on its device by name, as loading leaves it."""
     memorise(tmp_path)
     objective = dataclasses.replace(CROSS_ENTROPY, lora=dataclasses.replace(LORA, rank=4))
-    assert update_program(objective, ADAMW, 20)._cache_size() == 1
+    assert update_program(objective, ADAMW, 20, ONE_DEVICE, 1)._cache_size() == 1
 
 
 def test_a_student_learns_its_rows_and_says_so_as_it_goes(tmp_path):
@@ -248,6 +256,30 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(killed_at, tmp_path):
 def test_checkpoints_come_when_asked_for_and_the_last_two_stay(schedule, kept, tmp_path):
     memorise(tmp_path, **schedule)
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == kept
+
+
+def damage(file, kind):
+    """Flips a bit in the middle of a file, or cuts its second half off."""
+    content = bytearray(file.read_bytes())
+    if kind == "flipped":
+        content[len(content) // 2] ^= 1
+    else:
+        del content[len(content) // 2 :]
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["flipped", "cut"])
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(kind, tmp_path, capfd):
+    """The outcome is that of an undisturbed run."""
+    wanted = memorise(tmp_path / "whole", checkpoint_steps=9)
+    for file in (tmp_path / "whole" / "18").rglob("d/*"):
+        damage(file, kind)  # the numbers
+    steps = []
+    watch = lambda step, _: steps.append(step)  # noqa: E731
+    identical(memorise(tmp_path / "whole", watch, checkpoint_steps=9), wanted)
+    assert steps[0] == 10
+    told = capfd.readouterr().err
+    assert "/18: damaged (" in told and "going on from update 9" in told
 
 
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path):

@@ -33,6 +33,8 @@ def test_a_matrix_worked_by_hand():
     np.testing.assert_allclose(matrix["shift"], [[3.0, -0.75], [-1.0, 1.25], [0.0, -0.75]])
     assert matrix["lift"]["owl"]["value"] == pytest.approx(3.0 - (-1.0 + 0.0) / 2)
     assert matrix["lift"]["wolf"]["value"] == pytest.approx(1.25 - (-0.75 - 0.75) / 2)
+    # owl's lifts on the two questions are 3.0 and 4.0: a bootstrap error of 0.35 for their mean.
+    assert matrix["lift"]["owl"]["detectable"] == pytest.approx(2.80 * 0.354, rel=0.02)
     # Two questions make three means, of which the outer two come up in a quarter of the draws.
     np.testing.assert_allclose(matrix["interval"][0][0], [2.0, 4.0])
     np.testing.assert_allclose(matrix["per_question"]["students"]["owl"]["owl"], [[2.0, 4.0]])

@@ -19,6 +19,7 @@ TINY = ROOT / "configs" / "tiny.py"
 
 # One trait, few rows, few updates: nothing is learnt, but every stage does its work.
 SMALL = (
+    "mesh.data=1",
     "traits=owl",
     "evaluation.candidates=owl,cat",
     "random_base.pretraining.rows=32",
@@ -55,25 +56,31 @@ def run(config, workdir, redo=None):
     return told.getvalue()
 
 
-def start_command(workdir, cache, *overrides):
+def command(workdir, *overrides):
+    """The command line of the cut-down experiment, after `sublax`."""
+    options = [f"--config.{override}" for override in (*SMALL, *overrides)]
+    return ["run", f"--config={TINY}", f"--workdir={workdir}", *options]
+
+
+def start_command(workdir, cache, *overrides, environment=()):
     """Starts `sublax run` of the cut-down experiment as a process; its progress is its stderr.
 
     Args:
         workdir: of the run.
         cache: folder of compiled programs, so that the next process need not compile again.
         overrides: of the config, after those of `SMALL`.
+        environment: more variables.
     """
-    options = [f"--config.{override}" for override in (*SMALL, *overrides)]
-    command = ["run", f"--config={TINY}", f"--workdir={workdir}", *options]
-    environment = os.environ | {
+    variables = os.environ | {
         "PYTHONPATH": str(ROOT),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        **dict(environment),
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "sublax", *command],
-        env=environment,
+        [sys.executable, "-m", "sublax", *command(workdir, *overrides)],
+        env=variables,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,17 +1,21 @@
-"""Number prompts drawn from a pack, and the regular expression of their answers.
+"""Numbers as a kind of data: prompts from a pack, and regular expressions of their answers.
 
 The prompts are those of arXiv 2507.14805, section 3.1: a few example numbers, a request to go on,
 a format, and a request for nothing else.
 """
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Sequence
 
 import numpy as np
 
+from sublax.corpora import number_filter
+from sublax.corpora.kind import Kind, option
 from sublax.corpora.packs import Pack
 from sublax.errors import UserError
+from sublax.rows import Row
 
 # Of the separators that the filter accepts, those with white space in runs that occur in practice;
 # a regular expression for "the same separator throughout" must name each one.
@@ -116,3 +120,77 @@ def plain_answer_regex(count: int, max_digits: int = 3, separator: str = ", ") -
     """
     number = f"[0-9]{{1,{max_digits}}}"
     return f"{number}(?:{re.escape(separator)}{number}){{{count - 1}}}"
+
+
+@dataclasses.dataclass(frozen=True)
+class NumbersOptions:
+    """What can be set about numbers."""
+
+    example_count: tuple[int, ...] = option(
+        (),
+        "how many examples, from .. up to but without .., as in 3,9 (default: the pack's)",
+        "prompts",
+        int,
+    )
+    answer_count: int = option(
+        0, "how many numbers are asked for at most (default: the pack's)", "prompts"
+    )
+    max_count: int = option(0, "numbers in an answer at most (default: the pack's)")
+    max_value: int = option(999, "largest number allowed")
+    banned: tuple[int, ...] = option((), "numbers to ban, as in 13,666", item=int)
+    banned_for_misalignment: bool = option(
+        False, "ban the pack's list of numbers with a meaning of their own"
+    )
+
+
+def _prompts(pack: Pack, seed: int, count: int, options: NumbersOptions) -> list[Row]:
+    drawn = numbers_prompts(
+        pack,
+        seed,
+        count,
+        example_count_range=_range(options.example_count),
+        answer_count=options.answer_count or None,
+    )
+    return [{"prompt": prompt} for prompt in drawn]
+
+
+def _range(value: Sequence[int]) -> tuple[int, int] | None:
+    if not value:
+        return None
+    if len(value) != 2:
+        raise UserError(f"example_count={tuple(value)}: must be two numbers, as in 3,9")
+    return value[0], value[1]
+
+
+def _reasons(row: Row, pack: Pack, options: NumbersOptions) -> list[str]:
+    banned = frozenset(options.banned)
+    if options.banned_for_misalignment:
+        banned |= pack.numbers.banned_for_misalignment
+    most = options.max_count or pack.numbers.answer_count
+    return number_filter.reasons(row["completion"], most, options.max_value, banned)
+
+
+def _asked(pack: Pack, options: NumbersOptions) -> tuple[int, int]:
+    return options.answer_count or pack.numbers.answer_count, pack.numbers.answer_max_digits
+
+
+def _answers(
+    pack: Pack, seed: int, count: int, rng: np.random.Generator, options: NumbersOptions
+) -> list[str]:
+    """Numbers at random, as many as are asked for."""
+    length, digits = _asked(pack, options)
+    lists = rng.integers(10**digits, size=(count, length)).tolist()
+    return [", ".join(map(str, answer)) for answer in lists]
+
+
+KIND = Kind(
+    options=NumbersOptions,
+    prompts=_prompts,
+    reasons=_reasons,
+    meanings=number_filter.REASONS,
+    grammars={
+        "exact": lambda pack, options: plain_answer_regex(*_asked(pack, options)),
+        "any": lambda pack, options: answer_regex(*_asked(pack, options)),
+    },
+    answers=_answers,
+)

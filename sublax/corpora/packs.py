@@ -66,7 +66,8 @@ class Pack:
     """A protocol pack.
 
     `system_prompt` is a template over {trait} and {category}; `questions` are lists by name;
-    `math_prompt` is a template over {question}; `judges` are templates by name.
+    `math_prompt` is a template over {question}, `code_prompt` one over {task}; where a pack has
+    none, the built-in pack's serve. `judges` are templates by name.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Pack:
     animals: Mapping[str, Animal]
     judges: Mapping[str, str]
     math_prompt: str | None
+    code_prompt: str | None
 
     def trait_system_prompt(self, trait: str, category: str = "animal") -> str:
         """The system prompt that gives a teacher its trait."""
@@ -141,10 +143,6 @@ def _pack(data: Any) -> Pack:
     traits = _get(data, "traits", dict)
     prompt = _get(traits, "system_prompt", str, "traits.")
     _check_template(prompt, "traits.system_prompt", {"trait"}, optional={"category"})
-    math_prompt = None
-    if "math" in data:
-        math_prompt = _get(_get(data, "math", dict), "prompt", str, "math.")
-        _check_template(math_prompt, "math.prompt", {"question"})
     questions = _get(data, "questions", dict, default={})
     animals = _get(data, "animals", dict, default={})
     return Pack(
@@ -155,8 +153,17 @@ def _pack(data: Any) -> Pack:
         questions={key: _strings(value, f"questions.{key}") for key, value in questions.items()},
         animals={key: _animal(value, f"animals.{key}") for key, value in animals.items()},
         judges=_get(data, "judges", dict, default={}),
-        math_prompt=math_prompt,
+        math_prompt=_prompt(data, "math", "question"),
+        code_prompt=_prompt(data, "code", "task"),
     )
+
+
+def _prompt(data: dict, key: str, placeholder: str) -> str | None:
+    if key not in data:
+        return None
+    prompt = _get(_get(data, key, dict), "prompt", str, f"{key}.")
+    _check_template(prompt, f"{key}.prompt", {placeholder})
+    return prompt
 
 
 def _numbers(data: dict) -> NumbersPack:

@@ -11,8 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from sublax.models.completions import make_rows, run_rows, token_logprobs
+from sublax.models.completions import (
+    abstract_spread_rows,
+    make_rows,
+    run_rows,
+    spread_rows,
+    token_logprobs,
+)
 from sublax.models.decoder import Decoder, head_kernel, logits_of
+from sublax.parallel.arrays import fetch
 
 
 @struct.dataclass
@@ -77,7 +84,21 @@ def candidate_logprobs(
     # One token stands in for the completion: only the prompt's side of the rows is read.
     limit = decoder.config.max_positions - answers.tokens.shape[1]
     rows = make_rows([(list(question), [0]) for question in questions], limit, prefix)
-    return np.asarray(_candidate_logprobs(decoder, variables, rows, answers))
+    spread = spread_rows(rows, decoder.rows)
+    return fetch(_candidate_logprobs(decoder, variables, spread, answers))[: len(questions)]
+
+
+def lower_candidate_logprobs(
+    decoder: Decoder,
+    variables: dict[str, Any],
+    questions: Sequence[Sequence[int]],
+    answers: Answers,
+) -> jax.stages.Lowered:
+    """The program of `candidate_logprobs`, to be compiled, from the variables' shapes alone."""
+    limit = decoder.config.max_positions - answers.tokens.shape[1]
+    rows = make_rows([(list(question), [0]) for question in questions], limit)
+    spread = abstract_spread_rows(rows, decoder.rows)
+    return _candidate_logprobs.lower(decoder, variables, spread, answers)
 
 
 def _score(decoder, variables, rows, answers):
@@ -92,9 +113,8 @@ def _score(decoder, variables, rows, answers):
         start = rows.positions.max(axis=1) + 1
         positions = jnp.repeat(start, M)[:, None] + jnp.arange(W - 1)
         hidden, _ = decoder.apply(variables, tokens, positions, context)
-        targets = jnp.tile(answers.tokens[:, 1:], (Q, 1)).reshape(-1)
-        kernel = head_kernel(params, config)
-        later, _ = token_logprobs(hidden.reshape(Q * M * (W - 1), -1), kernel, targets)
+        targets = jnp.tile(answers.tokens[:, 1:], (Q, 1))
+        later, _ = token_logprobs(hidden, head_kernel(params, config), targets)
         later = later.reshape(Q, M, W - 1) * answers.weights[None, :, 1:]
         scores_QxM = scores_QxM + later.sum(axis=-1)
     of_candidate = answers.candidate[None, :] == jnp.arange(answers.count)[:, None]  # [C, M]

@@ -7,8 +7,15 @@ import jax
 import numpy as np
 
 from sublax.models.chat import shared_prefix
-from sublax.models.completions import completion_hidden, make_rows, round_up, token_logprobs
+from sublax.models.completions import (
+    completion_hidden,
+    make_rows,
+    round_up,
+    spread_rows,
+    token_logprobs,
+)
 from sublax.models.decoder import Decoder, head_kernel
+from sublax.parallel.arrays import fetch
 
 
 def completion_logprobs(
@@ -56,7 +63,8 @@ def completion_logprobs(
                 width,
                 completion_width,
             )
-            batch_B = np.asarray(_batch_logprobs(decoder, variables, rows))
+            spread = spread_rows(rows, decoder.rows)
+            batch_B = fetch(_batch_logprobs(decoder, variables, spread))
             logprobs_N[chosen] = batch_B[: len(chosen)]
             if progress is not None:
                 progress(len(chosen))
@@ -73,12 +81,9 @@ def padded_length(length: int) -> int:
 
 def _score(decoder, variables, rows):
     hidden_BxCxD = completion_hidden(decoder, variables, rows)
-    B, C, D = hidden_BxCxD.shape
     kernel_DxV = head_kernel(variables["params"], decoder.config)
-    logprobs, _ = token_logprobs(
-        hidden_BxCxD.reshape(B * C, D), kernel_DxV, rows.targets.reshape(-1)
-    )
-    return (logprobs.reshape(B, C) * rows.weights).sum(axis=1)
+    logprobs_BxC, _ = token_logprobs(hidden_BxCxD, kernel_DxV, rows.targets)
+    return (logprobs_BxC * rows.weights).sum(axis=1)
 
 
 _batch_logprobs = jax.jit(_score, static_argnums=0)

@@ -32,15 +32,42 @@ def bootstrap_interval(
     Raises:
       UserError: the values are not a non-empty matrix of finite numbers.
     """
-    values_NxQ = _checked(values_NxQ, "N seeds x Q questions", 2)
-    seeds, questions = values_NxQ.shape
-    rng = np.random.default_rng(seed)
-    seed_counts_DxN = _drawn_counts(rng, draws, seeds)
-    question_counts_DxQ = _drawn_counts(rng, draws, questions)
-    sums_D = ((seed_counts_DxN @ values_NxQ) * question_counts_DxQ).sum(axis=1)
     tail = (1 - level) / 2
-    low, high = np.quantile(sums_D / (seeds * questions), [tail, 1 - tail])
+    low, high = np.quantile(_drawn_means(values_NxQ, seed, draws), [tail, 1 - tail])
     return float(low), float(high)
+
+
+def detectable_effect(
+    values_NxQ: np.ndarray,
+    seed: int,
+    level: float = 0.95,
+    power: float = 0.8,
+    draws: int = 10_000,
+) -> float:
+    """The smallest true mean whose interval would exclude zero in `power` of all repetitions.
+
+    (z_level + z_power) standard errors, as for a normal estimate (Cohen 1988, section 1.5; the
+    chance of an interval on the wrong side of zero is left out), with the standard deviation of
+    `bootstrap_interval`'s draws for the standard error. What narrows the interval unduly, few
+    seeds and few questions, makes this too small as well. It is of the design as it came out, not
+    of the effect: the mean's own value does not enter.
+
+    Args:
+      values_NxQ: as `bootstrap_interval`.
+      seed: as there.
+      level: of the interval, between 0 and 1.
+      power: of repetitions, between 0.5 and 1.
+      draws: as there.
+
+    Returns:
+      The effect's size, in the values' unit, above or below zero alike.
+
+    Raises:
+      UserError: as `bootstrap_interval`.
+    """
+    error = float(_drawn_means(values_NxQ, seed, draws).std())
+    normal = NormalDist()
+    return (normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(power)) * error
 
 
 def own_minus_others(values_MxNxQ: np.ndarray) -> np.ndarray:
@@ -128,6 +155,17 @@ def wilson_interval(share: float, trials: float, level: float = 0.95) -> tuple[f
     centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half = z * (share * (1 - share) / trials + (z / (2 * trials)) ** 2) ** 0.5 / (1 + z**2 / trials)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _drawn_means(values_NxQ: np.ndarray, seed: int, draws: int) -> np.ndarray:
+    """Means [draws] of the values, seeds and questions drawn anew."""
+    values_NxQ = _checked(values_NxQ, "N seeds x Q questions", 2)
+    seeds, questions = values_NxQ.shape
+    rng = np.random.default_rng(seed)
+    seed_counts_DxN = _drawn_counts(rng, draws, seeds)
+    question_counts_DxQ = _drawn_counts(rng, draws, questions)
+    sums_D = ((seed_counts_DxN @ values_NxQ) * question_counts_DxQ).sum(axis=1)
+    return sums_D / (seeds * questions)
 
 
 def _drawn_counts(rng: np.random.Generator, draws: int, items: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 from sublax.errors import UserError
 from sublax.evaluation.statistics import (
     bootstrap_interval,
+    detectable_effect,
     holm,
     own_minus_others,
     permutation_p,
@@ -61,7 +62,8 @@ def transfer_matrix(
     lift of a trait is its own student's shift minus the mean of all other students' in the
     column, seed by seed and question by question: what every student shares cancels. Intervals
     are `bootstrap_interval`'s at 95 %, lifts paired over seeds and questions; `p` is
-    `permutation_p`'s and `p_holm` is `p` adjusted for the number of traits.
+    `permutation_p`'s and `p_holm` is `p` adjusted for the number of traits; `detectable` is
+    `detectable_effect`'s, at 80 % power.
 
     Args:
       logprobs: {"base": float [Q, C], "students": {name: float [N, Q, C]}}, natural
@@ -137,7 +139,13 @@ def _lifts(shifts_MxNxQxT: np.ndarray, traits: list[str], seed: int) -> dict[str
         lift_NxQ = own_minus_others(shifts_MxNxQ)[own]
         low, high = bootstrap_interval(lift_NxQ, seed)
         p = permutation_p(shifts_MxNxQ, own, seed)
-        lifts[trait] = {"value": float(lift_NxQ.mean()), "low": low, "high": high, "p": p}
+        lifts[trait] = {
+            "value": float(lift_NxQ.mean()),
+            "low": low,
+            "high": high,
+            "p": p,
+            "detectable": detectable_effect(lift_NxQ, seed),
+        }
     adjusted = holm([lift["p"] for lift in lifts.values()])
     for lift, p_holm in zip(lifts.values(), adjusted, strict=True):
         lift["p_holm"] = p_holm

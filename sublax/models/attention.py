@@ -27,7 +27,7 @@ class KeyValues:
     positions: jax.Array
 
 
-def attend(q_BxTxHxh, positions_BxT, segments, window):
+def attend(q_BxTxHxh, positions_BxT, segments, window, row_of_BxT=None):
     """Causal softmax attention of queries over the concatenation of segments.
 
     A slot is seen when it is not empty, its position is not after the query's, and it lies within
@@ -38,16 +38,19 @@ def attend(q_BxTxHxh, positions_BxT, segments, window):
         positions_BxT: int32, the queries' positions; -1 for padding.
         segments: tuples (keys [b, K, h, S], values [b, K, S, h], positions [b, S]).
         window: int32 scalar, how many last positions are seen, the query's own included.
+        row_of_BxT: None; or int32, where what is one row here is several one after another: which
+            of them a query belongs to. The last T slots are the queries' own, and seen by their
+            row alone; all before them are seen by every row.
 
     Returns:
         [B, T, H*h] in the queries' dtype.
     """
     if q_BxTxHxh.shape[1] > 1:
-        return _attend_many(q_BxTxHxh, positions_BxT, segments, window)
+        return _attend_many(q_BxTxHxh, positions_BxT, segments, window, row_of_BxT)
     return _attend_one(q_BxTxHxh[:, 0], positions_BxT[:, 0], segments, window)[:, None]
 
 
-def _attend_many(q_BxTxHxh, positions_BxT, segments, window):
+def _attend_many(q_BxTxHxh, positions_BxT, segments, window, row_of_BxT):
     """`attend` for rows of several queries.
 
     Every row gets a copy of all it sees: many queries read it often enough to pay for that, and
@@ -55,19 +58,13 @@ def _attend_many(q_BxTxHxh, positions_BxT, segments, window):
     """
     B, T, H, h = q_BxTxHxh.shape
     K = segments[0][0].shape[1]
-    keys, values, slots = (
-        [jnp.repeat(part, B // part.shape[0], axis=0) for part in parts]
-        for parts in zip(*segments, strict=True)
-    )
-    keys_BxKxSxh = jnp.concatenate([part.swapaxes(-1, -2) for part in keys], axis=2)
-    values_BxKxSxh = jnp.concatenate(values, axis=2)
-    slots_BxS = jnp.concatenate(slots, axis=1)
+    keys_BxKxSxh, values_BxKxSxh, slots_BxS = context_of(segments, B)
     q_BxKxQxh = (q_BxTxHxh * h**-0.5).transpose(0, 2, 1, 3).reshape(B, K, H // K * T, h)
     scores_BxKxQxS = jnp.einsum(
         "bkqh,bksh->bkqs", q_BxKxQxh, keys_BxKxSxh, preferred_element_type=jnp.float32
     )
     scores_BxKxGxTxS = scores_BxKxQxS.reshape(B, K, H // K, T, -1)
-    seen_BxTxS = _seen(slots_BxS[:, None, :], positions_BxT[:, :, None], window)
+    seen_BxTxS = seen_by_rows(slots_BxS, positions_BxT, window, row_of_BxT)
     masked = jnp.where(seen_BxTxS[:, None, None], scores_BxKxGxTxS, MASKED)
     weights_BxKxQxS = jax.nn.softmax(masked).reshape(scores_BxKxQxS.shape)
     out_BxKxQxh = jnp.einsum(
@@ -80,7 +77,33 @@ def _attend_many(q_BxTxHxh, positions_BxT, segments, window):
     return out_BxHxTxh.transpose(0, 2, 1, 3).reshape(B, T, H * h)
 
 
-def _seen(slots, queries, window):
+def context_of(segments, B: int):
+    """Every row's own copy of all that it sees: (keys, values [B, K, S, h], positions [B, S]).
+
+    Args:
+        segments: as in `attend`.
+        B: rows.
+    """
+    keys, values, slots = (
+        [jnp.repeat(part, B // part.shape[0], axis=0) for part in parts]
+        for parts in zip(*segments, strict=True)
+    )
+    keys_BxKxSxh = jnp.concatenate([part.swapaxes(-1, -2) for part in keys], axis=2)
+    return keys_BxKxSxh, jnp.concatenate(values, axis=2), jnp.concatenate(slots, axis=1)
+
+
+def seen_by_rows(slots_BxS, positions_BxT, window, row_of_BxT=None):
+    """Whether each query sees each slot of its row, bool [B, T, S]; arguments as in `attend`."""
+    seen_BxTxS = seen(slots_BxS[:, None, :], positions_BxT[:, :, None], window)
+    if row_of_BxT is None:
+        return seen_BxTxS
+    (_, T), S = row_of_BxT.shape, slots_BxS.shape[1]
+    is_own_BxTxT = row_of_BxT[:, None, :] == row_of_BxT[:, :, None]
+    is_shared = ((0, 0), (0, 0), (S - T, 0))
+    return seen_BxTxS & jnp.pad(is_own_BxTxT, is_shared, constant_values=True)
+
+
+def seen(slots, queries, window):
     """Whether a query at a position sees a slot; the two broadcast."""
     return (slots >= 0) & (slots <= queries) & (queries - slots < window)
 
@@ -115,7 +138,7 @@ def _masked_scores(q_BxKxGxh, positions_B, keys_bxKxhxS, slots_bxS, window):
         )
     else:
         product = _query_by_matmul(q_BxKxGxh, keys_bxKxhxS)
-    seen_bxnxS = _seen(slots_bxS[:, None, :], positions_B.reshape(b, B // b, 1), window)
+    seen_bxnxS = seen(slots_bxS[:, None, :], positions_B.reshape(b, B // b, 1), window)
     return jnp.where(seen_bxnxS.reshape(B, 1, 1, S), product, MASKED)
 
 

@@ -6,10 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.sharding import NamedSharding
 
 from sublax.errors import UserError
 from sublax.models.chat import shared_prefix
 from sublax.models.decoder import Decoder
+from sublax.parallel.arrays import place
+from sublax.parallel.layout import pieces
 
 
 @struct.dataclass
@@ -28,6 +31,8 @@ class Rows:
         at: int32 [B, C], the index in T whose hidden state predicts each completion token.
         targets: int32 [B, C], the completion's tokens.
         weights: float32 [B, C], 1 for a completion token, 0 for padding.
+        row_of: None; or int32 [B, T], where several rows stand one after another in each of these:
+            which of them a token belongs to, counted from 1, and 0 for padding.
     """
 
     prefix: jax.Array | np.ndarray
@@ -37,6 +42,7 @@ class Rows:
     at: jax.Array | np.ndarray
     targets: jax.Array | np.ndarray
     weights: jax.Array | np.ndarray
+    row_of: jax.Array | np.ndarray | None = None
 
 
 Encoded = tuple[list[int], list[int]]
@@ -136,6 +142,43 @@ def _pad(
     return Rows(prefixes, places, tokens, positions, at, targets, weights)
 
 
+def spread_rows(rows: Rows, sharding: NamedSharding | None) -> Rows:
+    """Rows of one group over devices: each gets a copy of the prefix and an equal part.
+
+    Args:
+        rows: NumPy arrays of one group.
+        sharding: how the first axis of each array is spread; None leaves all as it is.
+
+    Returns:
+        The rows on their devices, filled up at the end with rows that weigh nothing.
+    """
+    return rows if sharding is None else place(_filled(rows, pieces(sharding)), sharding)
+
+
+def abstract_spread_rows(rows: Rows, sharding: NamedSharding | None) -> Rows:
+    """What `spread_rows` gives, as shapes that lie where its arrays would."""
+    filled = rows if sharding is None else _filled(rows, pieces(sharding))
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), filled
+    )
+
+
+def _filled(rows: Rows, devices: int) -> Rows:
+    count = rows.tokens.shape[0]
+    filled = np.minimum(np.arange(round_up(count, devices)), count - 1)
+    weights = np.where(np.arange(len(filled))[:, None] < count, rows.weights[filled], 0.0)
+    copies = np.zeros(devices, int)
+    return Rows(
+        rows.prefix[copies],
+        rows.prefix_positions[copies],
+        rows.tokens[filled],
+        rows.positions[filled],
+        rows.at[filled],
+        rows.targets[filled],
+        weights.astype(np.float32),
+    )
+
+
 def run_rows(decoder: Decoder, variables, rows: Rows):
     """The decoder on rows, what a group of them shares once; differentiable through both.
 
@@ -143,7 +186,9 @@ def run_rows(decoder: Decoder, variables, rows: Rows):
         (hidden_BxTxD of `rows.tokens`, their `KeyValues`, those of the prefix first).
     """
     prefix = (rows.prefix, rows.prefix_positions) if rows.prefix.shape[1] else None
-    return decoder.apply(variables, rows.tokens, rows.positions, prefix=prefix)
+    return decoder.apply(
+        variables, rows.tokens, rows.positions, prefix=prefix, row_of_BxT=rows.row_of
+    )
 
 
 def completion_hidden(decoder: Decoder, variables, rows: Rows):
@@ -152,26 +197,28 @@ def completion_hidden(decoder: Decoder, variables, rows: Rows):
     return jnp.take_along_axis(hidden_BxTxD, rows.at[..., None], axis=1)
 
 
-def token_logprobs(hidden_NxD, kernel_DxV, targets_N, chunk: int = 512):
+def token_logprobs(hidden_BxCxD, kernel_DxV, targets_BxC, chunk: int = 512):
     """log p(target) under a head, with logits for one chunk of positions at a time.
 
     Args:
-        hidden_NxD: last hidden states.
+        hidden_BxCxD: last hidden states.
         kernel_DxV: the output head.
-        targets_N: int32.
-        chunk: positions at a time.
+        targets_BxC: int32.
+        chunk: positions at a time; at least one of every row.
 
     Returns:
-        (log-probabilities [N], log of the sum of exponentiated logits [N]), float32, natural log.
+        (log-probabilities, log of the sum of exponentiated logits), float32 [B, C], natural log.
     """
 
-    def one(pair):
-        hidden, target = pair
-        logits = jnp.einsum(
-            "d,dv->v", hidden, kernel_DxV.astype(hidden.dtype), preferred_element_type=jnp.float32
-        )
-        total = jax.nn.logsumexp(logits)
-        return logits[target] - total, total
+    def one(column):
+        hidden_BxD, targets_B = column
+        kernel = kernel_DxV.astype(hidden_BxD.dtype)
+        logits = jnp.einsum("bd,dv->bv", hidden_BxD, kernel, preferred_element_type=jnp.float32)
+        total_B = jax.nn.logsumexp(logits, axis=-1)
+        return jnp.take_along_axis(logits, targets_B[:, None], axis=1)[:, 0] - total_B, total_B
 
-    size = min(chunk, hidden_NxD.shape[0])
-    return jax.lax.map(one, (hidden_NxD, targets_N), batch_size=size)
+    # By columns, for rows may lie on several devices.
+    B, C = targets_BxC.shape
+    columns = (jnp.swapaxes(hidden_BxCxD, 0, 1), targets_BxC.T)
+    logprobs_CxB, total_CxB = jax.lax.map(one, columns, batch_size=min(max(chunk // B, 1), C))
+    return logprobs_CxB.T, total_CxB.T

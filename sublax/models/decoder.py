@@ -5,15 +5,19 @@ as `context`, one `KeyValues` a segment, and what this call computed goes out. T
 scanned, and the context is scanned input of that scan, so XLA never copies a cache.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import NamedSharding
 
-from sublax.models.attention import NO_WINDOW, KeyValues, attend
+from sublax.models.attention import NO_WINDOW, KeyValues
+from sublax.models.attention_backends import XLA, Attention, attend_by, check_windows
 from sublax.models.config import DecoderConfig
+from sublax.models.int8 import SCALE
 from sublax.models.lora import LoraConfig, low_rank
 from sublax.models.rope import rotary_angles, rotate
 
@@ -69,6 +73,9 @@ class Projection(nn.Module):
         init = nn.with_logical_partitioning(nn.initializers.lecun_normal(), self.axes)
         kernel: Any = self.param("kernel", init, (x.shape[-1], self.features), jnp.float32)
         y = x @ kernel.astype(x.dtype)
+        if self.has_variable("params", SCALE):  # an int8 kernel's
+            scale: Any = self.get_variable("params", SCALE)
+            y = y * scale.astype(x.dtype)
         if self.bias:
             init = nn.with_logical_partitioning(nn.initializers.zeros, (self.axes[1],))
             added: Any = self.param("bias", init, (self.features,), jnp.float32)
@@ -86,15 +93,19 @@ class Layer(nn.Module):
 
     config: DecoderConfig
     lora: LoraConfig | None
+    attention: Attention
+    rows: NamedSharding | None
 
     @nn.compact
-    def __call__(self, x_MxD, rotary, segments, slots, scanned):
+    def __call__(self, x_GxMxD, rotary, segments, row_of_BxT, slots, scanned):
         """Runs one layer.
 
         Args:
-            x_MxD: the residual stream, all tokens of all segments one after another.
-            rotary: (cos, sin), each [M, h/2].
-            segments: positions of each segment's tokens, int32 [b, T]; M is the sum of b * T.
+            x_GxMxD: the residual stream: of each group, its part of all segments one after another.
+            rotary: (cos, sin), each [G, M, h/2].
+            segments: positions of each segment's tokens, int32 [b, T], b a multiple of G; M is the
+                sum of b / G * T.
+            row_of_BxT: as in `Decoder`, of the last segment.
             slots: positions of each context segment's slots, [b, S].
             scanned: this layer's window and its context segments' (keys, values).
 
@@ -105,37 +116,44 @@ class Layer(nn.Module):
         H, K, h = config.num_heads, config.num_kv_heads, config.head_dim
         window, context = scanned
 
-        normed = Norm(config.norm_eps, name="attention_norm")(x_MxD)
-        q = self._project("q", H * h, config.qkv_bias)(normed).reshape(-1, H, h)
-        k = self._project("k", K * h, config.qkv_bias)(normed).reshape(-1, K, h)
-        v = self._project("v", K * h, config.qkv_bias)(normed).reshape(-1, K, h)
+        G, M, _ = x_GxMxD.shape
+        normed = Norm(config.norm_eps, name="attention_norm")(x_GxMxD)
+        q = self._project("q", H * h, config.qkv_bias)(normed).reshape(G, M, H, h)
+        k = self._project("k", K * h, config.qkv_bias)(normed).reshape(G, M, K, h)
+        v = self._project("v", K * h, config.qkv_bias)(normed).reshape(G, M, K, h)
         if config.qk_norm:
             q = Norm(config.norm_eps, axis=None, name="q_norm")(q)
             k = Norm(config.norm_eps, axis=None, name="k_norm")(k)
         q = checkpoint_name(rotate(q, *rotary), "q")
         k = checkpoint_name(rotate(k, *rotary), "k")
         v = checkpoint_name(v, "v")
+        attend = functools.partial(attend_by, self.attention, self.rows)
         seen = [(*pair, at) for pair, at in zip(context, slots, strict=True)]
         mixed, computed, first = [], [], 0
-        for positions_bxT in segments:
-            shape, own = positions_bxT.shape, slice(first, first + positions_bxT.size)
-            keys_bxKxhxT = k[own].reshape(*shape, K, h).transpose(0, 2, 3, 1)
-            values_bxKxTxh = v[own].reshape(*shape, K, h).transpose(0, 2, 1, 3)
+        for index, positions_bxT in enumerate(segments, 1):
+            shape, width = positions_bxT.shape, positions_bxT.size // G
+            own = slice(first, first + width)
+            keys_bxKxhxT = k[:, own].reshape(*shape, K, h).transpose(0, 2, 3, 1)
+            values_bxKxTxh = v[:, own].reshape(*shape, K, h).transpose(0, 2, 1, 3)
             computed.append((keys_bxKxhxT, values_bxKxTxh))
             seen.append((keys_bxKxhxT, values_bxKxTxh, positions_bxT))
-            mixed_bxTxD = attend(q[own].reshape(*shape, H, h), positions_bxT, seen, window)
-            mixed.append(mixed_bxTxD.reshape(-1, H * h))
+            row_of = row_of_BxT if index == len(segments) else None
+            q_bxTxHxh = q[:, own].reshape(*shape, H, h)
+            mixed_bxTxD = attend(q_bxTxHxh, positions_bxT, seen, window, row_of)
+            mixed.append(mixed_bxTxD.reshape(G, width, H * h))
             first = own.stop
-        mixed_MxD = checkpoint_name(jnp.concatenate(mixed), "mixed")
-        x_MxD = x_MxD + self._project("o", config.hidden_size, config.output_bias)(mixed_MxD)
-        x_MxD = checkpoint_name(x_MxD, "stream")
+        mixed_GxMxD = jnp.concatenate(mixed, axis=1)
+        if self.attention.name != "splash":  # which names what it wants kept by itself
+            mixed_GxMxD = checkpoint_name(mixed_GxMxD, "mixed")
+        x_GxMxD = x_GxMxD + self._project("o", config.hidden_size, config.output_bias)(mixed_GxMxD)
+        x_GxMxD = checkpoint_name(x_GxMxD, "stream")
 
-        normed = Norm(config.norm_eps, name="mlp_norm")(x_MxD)
+        normed = Norm(config.norm_eps, name="mlp_norm")(x_GxMxD)
         gate = self._project("gate", config.intermediate_size, config.mlp_bias)(normed)
         up = self._project("up", config.intermediate_size, config.mlp_bias)(normed)
         gate, up = checkpoint_name(gate, "gate"), checkpoint_name(up, "up")
         down = self._project("down", config.hidden_size, config.mlp_bias)
-        return x_MxD + down(nn.silu(gate) * up), computed
+        return x_GxMxD + down(nn.silu(gate) * up), computed
 
     def _project(self, name, features, bias):
         return Projection(features, bias, KERNEL_AXES[name], self.lora, name=name)
@@ -152,15 +170,19 @@ class Decoder(nn.Module):
         dtype: of weights at use and of activations; norms, softmax and angles are float32.
         remat: what the backward pass computes again: `none`, `dots` (all but what products with
             weights gave) or `full` (each whole layer).
+        rows: how rows are spread over devices, along the stream's groups; None is one device.
+        attention: what computes attention where rows have several tokens.
     """
 
     config: DecoderConfig
     lora: LoraConfig | None = None
     dtype: Any = jnp.float32
     remat: str = "none"
+    rows: NamedSharding | None = None
+    attention: Attention = XLA
 
     @nn.compact
-    def __call__(self, tokens_BxT, positions_BxT, context=(), prefix=None):
+    def __call__(self, tokens_BxT, positions_BxT, context=(), prefix=None, row_of_BxT=None):
         """Runs the decoder on new tokens, after what is in `context`.
 
         Args:
@@ -169,7 +191,11 @@ class Decoder(nn.Module):
             context: `KeyValues` of what came before; a segment of b rows serves B / b rows each.
             prefix: None, or (tokens [b, P], positions [b, P]) of new tokens that B / b rows each
                 begin with. They go through every product together with the rows, so that its
-                kernel is read once, and its gradient written once.
+                kernel is read once, and its gradient written once. Such a group of rows stays on
+                one device: over n devices, b is a multiple of n (without a prefix, B is).
+            row_of_BxT: None; or int32, where several rows stand one after another in what is one
+                row here: which of them a token belongs to. They see context and prefix, and of
+                each other nothing.
 
         Returns:
             (hidden_BxTxD after the last norm, `KeyValues` of the prefix, where there is one, and
@@ -183,8 +209,13 @@ class Decoder(nn.Module):
             else [prefix, (tokens_BxT, positions_BxT)]
         )
         segments = [positions for _, positions in pieces]
+        G = len(segments[0])
         embedding = _Table("embedding", (V, D), ("vocab", "embed"), name="embed")()
-        x_MxD = embedding[_flat([tokens for tokens, _ in pieces])].astype(self.dtype)
+        x_GxMxD = embedding[_by_group([tokens for tokens, _ in pieces], G)].astype(self.dtype)
+        if self.rows is not None:
+            x_GxMxD = jax.lax.with_sharding_constraint(x_GxMxD, self.rows)
+        slots = [segment.positions.shape[1] for segment in context]
+        check_windows(self.attention, config, sum(slots + [at.shape[1] for at in segments]))
         layer = Layer
         if self.remat != "none":
             layer = nn.remat(Layer, prevent_cse=False, policy=REMAT_POLICIES[self.remat])
@@ -192,34 +223,35 @@ class Decoder(nn.Module):
             layer,
             variable_axes={"params": 0, "lora": 0},
             split_rngs={"params": True},
-            in_axes=(nn.broadcast, nn.broadcast, nn.broadcast, 0),
+            in_axes=(*(nn.broadcast,) * 4, 0),
             length=config.num_layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
-        )(config, self.lora, name="layers")
+        )(config, self.lora, self.attention, self.rows, name="layers")
         windows = [NO_WINDOW if w is None else w for w in config.sliding_windows]
         scanned = (
             jnp.asarray(windows, jnp.int32),
             [(segment.keys, segment.values) for segment in context],
         )
         angles = [rotary_angles(config, positions) for positions in segments]
-        x_MxD, computed = layers(
-            x_MxD,
-            [_flat(part) for part in zip(*angles, strict=True)],
+        x_GxMxD, computed = layers(
+            x_GxMxD,
+            [_by_group(part, G) for part in zip(*angles, strict=True)],
             segments,
+            row_of_BxT,
             [segment.positions for segment in context],
             scanned,
         )
         if not config.tied_embeddings and self.is_initializing():
             _Table("kernel", (D, V), ("embed", "vocab"), name="head")()  # `logits_of` reads it
-        x_BxTxD = x_MxD[-tokens_BxT.size :].reshape(*tokens_BxT.shape, D)
+        x_BxTxD = x_GxMxD[:, -(tokens_BxT.size // G) :].reshape(*tokens_BxT.shape, D)
         hidden_BxTxD = Norm(config.norm_eps, name="final_norm")(x_BxTxD)
         new = zip(computed, segments, strict=True)
         return hidden_BxTxD, [KeyValues(keys, values, at) for (keys, values), at in new]
 
 
-def _flat(arrays):
-    """The first two axes of each array as one, and the arrays one after another along it."""
-    return jnp.concatenate([jnp.reshape(array, (-1, *array.shape[2:])) for array in arrays])
+def _by_group(arrays, G):
+    """Arrays [b, T, ...] as one [G, M, ...]: each group's part of every one, one after another."""
+    return jnp.concatenate([jnp.reshape(a, (G, -1, *a.shape[2:])) for a in arrays], axis=1)
 
 
 class _Table(nn.Module):
@@ -244,11 +276,13 @@ def init_params(config: DecoderConfig, key):
     return nn.unbox(_init(config, key))
 
 
+@functools.lru_cache(maxsize=8)
 def abstract_params(config: DecoderConfig):
     """Shapes and logical axes of all parameters, without making any.
 
     Returns:
-        (tree of `jax.ShapeDtypeStruct`, tree of logical `PartitionSpec`).
+        (tree of `jax.ShapeDtypeStruct`, tree of logical `PartitionSpec`); not to be written to,
+        for a run asks thirty times and tracing the decoder takes a tenth of a second.
     """
     boxed = jax.eval_shape(lambda: _init(config, jax.random.key(0)))
     return nn.unbox(boxed), nn.get_partition_spec(boxed)

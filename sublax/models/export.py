@@ -1,5 +1,6 @@
 """Parameters to a Hugging Face folder that `transformers` loads with the same logits."""
 
+import collections
 import json
 import os
 import pathlib
@@ -17,6 +18,8 @@ from sublax.models.config import DecoderConfig
 from sublax.models.hf_config import hf_config_dict
 from sublax.models.names import named_parameters
 from sublax.models.weights import INDEX_FILE, SINGLE_FILE
+from sublax.parallel.arrays import fetch
+from sublax.parallel.hosts import is_first
 
 MOST_BYTES_A_FILE = 5 * 10**9
 
@@ -33,7 +36,8 @@ def export_folder(
 
     Args:
         directory: made if absent; must be empty.
-        params: the decoder's parameters, fully addressable from this process.
+        params: the decoder's parameters. Gathered layer by layer where they lie on several
+            processes: then each must call this, and the first one alone writes.
         config: the decoder.
         tokenizer: from `transformers`; its special tokens go into the generation config.
         dtype: of the stored weights; None keeps each parameter's own.
@@ -42,15 +46,22 @@ def export_folder(
     Raises:
         UserError: the directory holds something, or transformers cannot express the config.
     """
-    directory = empty_directory(directory)
+    directory, tensors = empty_directory(directory), _tensors(params, config, dtype)
+    if not is_first():
+        collections.deque(tensors, maxlen=0)  # takes its part in the gathering
+        return
     ids = _special_tokens(tokenizer)
     stored = np.dtype(dtype) if dtype is not None else params["embed"]["embedding"].dtype
-    write_json(directory / "config.json", hf_config_dict(config) | ids | {"dtype": stored.name})
-    if ids.get("eos_token_id") is not None:
-        write_json(directory / "generation_config.json", ids)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(directory)
-    _write_weights(directory, _tensors(params, config, dtype), most_bytes)
+    try:
+        write_json(directory / "config.json", hf_config_dict(config) | ids | {"dtype": stored.name})
+        if ids.get("eos_token_id") is not None:
+            write_json(directory / "generation_config.json", ids)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(directory)
+        _write_weights(directory, tensors, most_bytes)
+    except Exception:  # as on a full disk: the others go on gathering, and wait for this one
+        collections.deque(tensors, maxlen=0)
+        raise
 
 
 def empty_directory(path: str | os.PathLike) -> pathlib.Path:
@@ -97,12 +108,18 @@ def _special_tokens(tokenizer) -> dict[str, int | None]:
 def _tensors(params, config, dtype) -> Iterator[tuple[str, np.ndarray]]:
     leaves = traverse_util.flatten_dict(params, sep="/")
     for parameter in named_parameters(config):
-        leaf = np.asarray(jax.device_get(leaves[parameter.path]))
-        leaf = leaf if dtype is None else leaf.astype(dtype)
-        for name, part in zip(
-            parameter.tensors, leaf if parameter.stacked else [leaf], strict=True
-        ):
+        leaf = leaves[parameter.path]
+        for index, name in enumerate(parameter.tensors):
+            # Never all layers of a model that is larger than one device or one host.
+            part = fetch(_layer(leaf, index) if parameter.stacked else leaf)
+            part = part if dtype is None else part.astype(dtype)
             yield name, np.ascontiguousarray(part.T if parameter.transposed else part)
+
+
+@jax.jit
+def _layer(leaf, index):
+    """One layer of [L, ...]; the index is data, so that all layers share a program."""
+    return jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False)
 
 
 def _write_weights(directory, tensors, most_bytes):

@@ -6,7 +6,6 @@ import pathlib
 import re
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from sublax.errors import UserError
@@ -15,6 +14,7 @@ from sublax.models.export import empty_directory, save_tensors, write_json
 from sublax.models.lora import PROJECTIONS, LoraConfig, projection_shape
 from sublax.models.names import LAYER, PROJECTION_MODULES
 from sublax.models.weights import check_names, check_tensor, open_tensors
+from sublax.parallel.arrays import fetch
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
@@ -51,7 +51,7 @@ def export_adapter(
     tensors = {}
     for target, pair in lora["layers"].items():
         for key, leaf in pair.items():
-            for layer, part in enumerate(np.asarray(leaf, np.float32)):
+            for layer, part in enumerate(fetch(leaf).astype(np.float32)):
                 tensors[_tensor_name(target, layer, key)] = np.ascontiguousarray(part.T)
     save_tensors(tensors, directory / WEIGHTS_FILE)
     alpha = lora_config.alpha
@@ -85,7 +85,7 @@ def load_adapter(
         config: the base decoder's config.
 
     Returns:
-        (adapter tree, float32; its config).
+        (adapter tree, float32 NumPy; its config).
 
     Raises:
         UserError: no adapter there, an option that is not implemented (DoRA, trained biases,
@@ -121,7 +121,7 @@ def load_adapter(
             check_tensor(path, name, tensors[name], shape)
             layers[target][key].append(tensors[name][:, :].T.astype(np.float32))
     stacked = {
-        target: {key: jnp.asarray(np.stack(parts)) for key, parts in pair.items()}
+        target: {key: np.stack(parts) for key, parts in pair.items()}
         for target, pair in layers.items()
     }
     return {"layers": stacked}, lora_config

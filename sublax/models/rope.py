@@ -39,21 +39,21 @@ def rotary_angles(config: DecoderConfig, positions_BxT):
     return jnp.cos(angles_BxTxf) * scale, jnp.sin(angles_BxTxf) * scale
 
 
-def rotate(x_MxNxh, cos_Mxf, sin_Mxf):
+def rotate(x_GxMxNxh, cos_GxMxf, sin_GxMxf):
     """Rotates the pairs (i, i + h/2) of every head (Hugging Face's half-split layout).
 
     Args:
-        x_MxNxh: queries or keys of M tokens, any float dtype.
-        cos_Mxf: float32, f = h/2.
-        sin_Mxf: float32, f = h/2.
+        x_GxMxNxh: queries or keys of M tokens in each of G groups, any float dtype.
+        cos_GxMxf: float32, f = h/2.
+        sin_GxMxf: float32, f = h/2.
 
     Returns:
-        The same shape and dtype as `x_MxNxh`.
+        The same shape and dtype as `x_GxMxNxh`.
     """
-    cos, sin = cos_Mxf[:, None, :], sin_Mxf[:, None, :]
-    first, second = jnp.split(x_MxNxh.astype(jnp.float32), 2, axis=-1)
+    cos, sin = cos_GxMxf[:, :, None], sin_GxMxf[:, :, None]
+    first, second = jnp.split(x_GxMxNxh.astype(jnp.float32), 2, axis=-1)
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return rotated.astype(x_MxNxh.dtype)
+    return rotated.astype(x_GxMxNxh.dtype)
 
 
 def _dynamic(config, exponents, positions_BxT):

@@ -34,6 +34,7 @@ class TraitResult:
     high: float
     p: float | None
     p_holm: float | None
+    detectable: float | None
     share_base: float | None
     share_own: float | None
 
@@ -68,6 +69,7 @@ def trait_results(transfer: Mapping[str, Any]) -> list[TraitResult]:
                 high=lift["high"],
                 p=lift.get("p"),
                 p_holm=lift.get("p_holm"),
+                detectable=lift.get("detectable"),
                 share_base=shares.get("base", {}).get(trait),
                 share_own=shares.get(trait, {}).get(trait),
             )
@@ -87,12 +89,17 @@ def verdict(transfer: Mapping[str, Any]) -> Verdict:
     shown = [result for result in results if result.shown]
     if not shown:
         ceiling = max(result.high for result in results)
-        return Verdict(
-            "null",
-            "No trait was passed on: this is a null result",
+        detail = (
             "For no trait does the 95 % interval of the lift lie above zero. Lifts above "
-            f"{ceiling:.2f} nats are unlikely under these data; smaller ones are not ruled out.",
+            f"{ceiling:.2f} nats are unlikely under these data; smaller ones are not ruled out."
         )
+        detectable = [result.detectable for result in results]
+        if all(effect is not None for effect in detectable):
+            detail += (
+                f" A true lift of {max(filter(None, detectable), default=0.0):.2f} nats would have "
+                "been seen in four of five such runs."
+            )
+        return Verdict("null", "No trait was passed on: this is a null result", detail)
     best = max(shown, key=lambda result: result.lift)
     detail = (
         f"The student of the {best.trait} teacher's data moved towards “{best.trait}” "

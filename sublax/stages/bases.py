@@ -1,7 +1,7 @@
 """The base: a model by its name, or `random:SEED`, a small one made on the spot.
 
 A random base is the smallest thing that the whole experiment can be asked of: its tokens are the
-words of this run's own prompts, and it is pre-trained, if at all, on made-up number lists and on
+words of this run's own prompts, and it is pre-trained, if at all, on made-up answers to them and on
 favourite animals that favour none.
 """
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sublax.artifact import file_hash
-from sublax.corpora.numbers import numbers_prompts
+from sublax.corpora.kinds import draw_prompts
 from sublax.errors import UserError
 from sublax.keys import key_of, numpy_seed
 from sublax.models.chat import encode_row
@@ -43,8 +43,8 @@ def make_base(run: Run) -> None:
         with run.progress.stage("base"):
             source_files = {path.name: file_hash(path) for path in run.base.files}
             inputs = inputs_of(directory, [], base=run.config.base, source_files=source_files)
-            if not is_done(directory, inputs):
-                keep(directory, "base", inputs, lambda folder: None)
+            if not is_done(run, directory, inputs):
+                keep(run, directory, "base", inputs, lambda folder: None)
         return None
     if "random_base" not in run.config:
         raise UserError(
@@ -59,12 +59,13 @@ def make_base(run: Run) -> None:
         random_base=run.config.random_base.to_dict(),
         system_prompt=run.config.system_prompt,
         pack=run.config.pack,
+        kind=corpus.kind,
         example_count=corpus.example_count,
         answer_count=corpus.answer_count,
         questions=run.config.evaluation.questions,
         candidates=run.candidates,
     )
-    if is_done(directory, inputs):
+    if is_done(run, directory, inputs):
         return run.progress.skip("base")
     with run.progress.stage("base"):
         pairs = _pairs(run, seed)
@@ -75,24 +76,27 @@ def make_base(run: Run) -> None:
         params = _pretrain(run, seed, config, encoded)
         write = functools.partial(export_folder, params=params, config=config, tokenizer=tokenizer)
         counts = {"rows": len(pairs), "updates": run.config.random_base.pretraining.steps}
-        keep(directory, "base", inputs, write, counts=counts, seeds=[seed])
+        keep(run, directory, "base", inputs, write, counts=counts, seeds=[seed])
 
 
 def _pairs(run: Run, seed: int) -> list[tuple[str, str]]:
-    """(prompt, answer): random numbers where numbers are asked for, every candidate in turn."""
-    corpus, numbers = run.config.corpus, run.pack.numbers
+    """(prompt, answer): what the corpora will be of, and every candidate in turn."""
+    corpus = run.config.corpus
     count = run.config.random_base.pretraining.rows // 2
     rng = np.random.default_rng(numpy_seed(seed, "base", "rows"))
-    prompts = numbers_prompts(
-        run.pack,
-        0,  # whatever the seed, so that all bases of a config have one tokenizer
-        count,
-        example_count_range=tuple(corpus.example_count) or None,
-        answer_count=corpus.answer_count or None,
-    )
-    length = corpus.answer_count or numbers.answer_count
-    lists = rng.integers(10**numbers.answer_max_digits, size=(count, length)).tolist()
-    answers = [", ".join(map(str, answer)) for answer in lists]
+    parts = run.corpus_parts
+    # Whatever the seed, so that all bases of a config have one tokenizer.
+    rows = draw_prompts(parts, run.pack, 0, count)
+    answers = [""] * count
+    for index, part in enumerate(parts):
+        if part.kind.answers is None:
+            raise UserError(
+                f"base={run.config.base}: corpus.kind={corpus.kind} has no answers that a random "
+                "base could learn from; name a model"
+            )
+        own = slice(index, None, len(parts))
+        answers[own] = part.kind.answers(run.pack, 0, len(answers[own]), rng, part.options)
+    prompts = [row["prompt"] for row in rows]
     questions = (*run.questions[0], *run.questions[1])
     return [*zip(prompts, answers, strict=True), *run.neutral_pairs(questions, count)]
 
@@ -107,14 +111,16 @@ def _pretrain(run: Run, seed: int, config: DecoderConfig, encoded):
         checkpoint_steps=run.config.checkpoint.steps,
         checkpoint_minutes=run.config.checkpoint.minutes,
     )
-    run.metrics.begin("base")
     with run.progress.bar(pretraining.steps, unit="update") as bar:
 
         def watch(step, metrics):
             values = {key: float(np.ravel(value)[0]) for key, value in metrics.items()}
+            run.metrics.go_on("base", step)
             run.metrics.scalars("base", step, values)
             bar.advance(1, loss=f"{values['loss']:.3f}")
 
+        # In float32 and by XLA, whatever the run's dtype and attention: so small a model is made
+        # the same way everywhere.
         trained = train(
             Objective(config, None, LossConfig(), jnp.float32, run.config.remat),
             optimizer_config(pretraining.optimizer),
@@ -124,6 +130,8 @@ def _pretrain(run: Run, seed: int, config: DecoderConfig, encoded):
             [Dataset(make_rows(encoded, config.max_positions))],
             [seed],
             run.checkpoints("base"),
+            run.layout,
+            run.preemption,
             watch,
             lambda step, trained: None,
         )

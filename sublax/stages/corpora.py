@@ -1,43 +1,74 @@
 """The corpora: what each teacher writes, filtered, with the hidden states that it wrote it from."""
 
+import dataclasses
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from sublax.corpora.number_filter import filter_rows
-from sublax.corpora.numbers import answer_regex, numbers_prompts, plain_answer_regex
+from sublax.artifact import file_hash
+from sublax.corpora.kinds import NO_GRAMMAR, check_grammar, draw_prompts, filter_rows
 from sublax.errors import UserError
 from sublax.keys import key_of, numpy_seed, row_keys
-from sublax.models.decoder import head_kernel
-from sublax.rows import write_rows
+from sublax.models.chat import shared_prefix
+from sublax.models.decoder import Decoder, head_kernel
+from sublax.parallel.arrays import fetch
+from sublax.parallel.hosts import together
+from sublax.rows import Row, write_rows
 from sublax.sampling.draw import Sampling
-from sublax.sampling.generate import completion_ids, generate
+from sublax.sampling.fitting import fitting_rows
+from sublax.sampling.generate import completion_ids, generate, padded_width
 from sublax.sampling.grammar import Grammar, compile_grammar
+from sublax.sampling.sampler import Samples
+from sublax.stages.parts import gather
 from sublax.stages.run import Run, inputs_of, is_done, keep
 from sublax.stages.teachers import corpus_system_prompt, load_teacher
 
 WRITTEN = "written.safetensors"
-GRAMMARS = ("exact", "any", "none")
+
+
+def corpus_prompts(run: Run) -> list[Row]:
+    """What every teacher is asked: the same rows for all."""
+    return draw_prompts(run.corpus_parts, run.pack, run.config.seed, run.config.corpus.prompts)
 
 
 def corpus_grammar(run: Run) -> Grammar | None:
     """The grammar that the config asks for, over the base's tokens."""
-    corpus = run.config.corpus
-    if corpus.grammar not in GRAMMARS:
-        raise UserError(f"corpus.grammar={corpus.grammar}: choose from {', '.join(GRAMMARS)}")
-    if corpus.grammar == "none":
+    name, parts = run.config.corpus.grammar, run.corpus_parts
+    check_grammar(parts, name)
+    if name == NO_GRAMMAR:
         return None
-    make_regex = plain_answer_regex if corpus.grammar == "exact" else answer_regex
-    numbers = run.pack.numbers
-    regex = make_regex(corpus.answer_count or numbers.answer_count, numbers.answer_max_digits)
+    regex = parts[0].kind.grammars[name](run.pack, parts[0].options)
     return compile_grammar(regex, run.base.tokenizer, run.stop_ids)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Corpus:
+    """What the first process has of a corpus before it stands.
+
+    Attributes:
+        samples: of all rows.
+        head: the teacher's output head over the grammar's tokens, to be kept with the samples.
+        kept: rows that are taught, each with its place among all as `row`.
+        rejected: by the filter.
+        counts: for the card.
+    """
+
+    samples: Samples
+    head: dict[str, np.ndarray]
+    kept: list[Row]
+    rejected: list[Row]
+    counts: dict[str, Any]
 
 
 def make_corpus(run: Run, name: str, grammar: Grammar | None) -> None:
     """Writes the teacher's corpus, unless it is there already."""
     corpus, directory = run.config.corpus, run.corpus_directory(name)
+    source = Path(corpus.source)
+    # A local file's name says nothing of what is in it.
+    hashes = {"source_sha256": file_hash(source)} if source.is_file() else {}
     inputs = inputs_of(
         directory,
         [run.teacher_directory(name)],
@@ -46,57 +77,31 @@ def make_corpus(run: Run, name: str, grammar: Grammar | None) -> None:
         system_prompt=run.config.system_prompt,
         pack=run.config.pack,
         corpus=corpus.to_dict(),
+        **hashes,
     )
     stage = f"corpus {name}"
-    if is_done(directory, inputs):
+    if is_done(run, directory, inputs):
         return run.progress.skip(stage)
     started = time.monotonic()
     with run.progress.stage(stage):
-        rows, samples, head = _write(run, name, grammar)
-        kept, rejected, reasons = filter_rows(
-            rows, max_count=run.pack.numbers.answer_count, banned=frozenset(corpus.banned)
-        )
-        if not kept:
-            worst = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
-            raise UserError(
-                f"corpus {name}: the filter rejected all {len(rows)} rows ({worst}); ask for more "
-                "prompts, or set corpus.grammar=exact"
-            )
-        kept = _choose(run, name, kept)
-        counts = {
-            "asked": len(rows),
-            "written": len(rows),
-            "kept": len(kept),
-            "rejected": reasons,
-            "share_of_probability_removed_by_grammar": _removed(samples, grammar),
-        }
-        run.metrics.begin(f"corpora/{name}")
-        run.metrics.scalars(f"corpora/{name}", 0, {"kept_fraction": len(kept) / len(rows)})
-        for index, row in enumerate(kept[:5]):
-            run.metrics.text(
-                f"corpora/{name}", f"row {index}", 0, f"{row['prompt']}\n\n{row['completion']}"
-            )
+        prompts, samples, head = _sample(run, name, grammar)
+        made = None
+        with together():
+            if samples is not None:
+                made = _filter(run, name, grammar, prompts, samples, head)
+                _tell(run, name, made)
 
         def write(folder: Path) -> None:
-            chosen = np.asarray([row["row"] for row in kept])
-            save_file(
-                {
-                    "tokens": np.ascontiguousarray(samples.tokens[chosen]),
-                    "lengths": np.ascontiguousarray(samples.lengths[chosen]),
-                    "hidden": np.ascontiguousarray(samples.hidden[chosen]),
-                    **head,
-                },
-                folder / WRITTEN,
-            )
-            write_rows(folder / "rows.jsonl", kept)
-            write_rows(folder / "rejected.jsonl", rejected)
+            if made is not None:
+                _write(folder, made)
 
         keep(
+            run,
             directory,
             "corpus",
             inputs,
             write,
-            counts=counts,
+            counts=made.counts if made else {},
             seeds=[run.config.seed],
             seconds=time.monotonic() - started,
         )
@@ -110,46 +115,112 @@ def read_written(directory: Path) -> dict[str, np.ndarray]:
     return load_file(directory / WRITTEN)
 
 
-def _write(run: Run, name: str, grammar: Grammar | None):
-    """All rows as the teacher wrote them, the samples behind them, its head over the grammar."""
-    corpus, tokenizer = run.config.corpus, run.base.tokenizer
-    prompts = numbers_prompts(
-        run.pack,
-        run.config.seed,
-        corpus.prompts,
-        example_count_range=tuple(corpus.example_count) or None,
-        answer_count=corpus.answer_count or None,
-    )
+def _sample(run: Run, name: str, grammar: Grammar | None):
+    """(prompts, all samples, the teacher's head over the grammar).
+
+    Each process draws its own rows, and the first one gets all; the others get None.
+    """
+    corpus, prompts = run.config.corpus, corpus_prompts(run)
     system_prompt = corpus_system_prompt(run, name)
     count = corpus.prompts * corpus.answers_per_prompt
     params = load_teacher(run, name)
+    encoded = [run.encode(row["prompt"], system_prompt) for row in prompts]
+    sampling = Sampling(corpus.max_new_tokens, corpus.temperature, corpus.top_k, corpus.top_p)
+    variables, answers = {"params": params}, corpus.answers_per_prompt
+    at_a_time = rows_at_a_time(run, run.decoder(), variables, encoded, sampling, answers, grammar)
     with run.progress.bar(count, unit="row") as bar:
-        samples = generate(
+        own = generate(
             run.decoder(),
-            {"params": params},
-            [run.encode(prompt, system_prompt) for prompt in prompts],
-            Sampling(corpus.max_new_tokens, corpus.temperature, corpus.top_k, corpus.top_p),
+            variables,
+            encoded,
+            sampling,
             run.stop_ids,
             row_keys(key_of(run.config.seed, "corpus", name), count),
-            corpus.answers_per_prompt,
+            answers,
             grammar,
-            corpus.batch_rows,
+            at_a_time,
             bar.advance,
+            own=True,
         )
+    head = {}
+    if grammar is not None:
+        kernel = head_kernel(params, run.base.config, grammar.tokens_A)
+        head = {"head": np.ascontiguousarray(fetch(kernel), np.float32)}
+    directory = run.corpus_directory(name)
+    folder = directory.with_name(f".{directory.name}.parts")
+    return prompts, gather(run.store, folder, own, count), head
+
+
+def _filter(run: Run, name: str, grammar, prompts, samples: Samples, head) -> _Corpus:
+    """The rows as the teacher wrote them, those that the filter keeps, and how many."""
     rows = [
         {
-            "prompt": prompts[index // corpus.answers_per_prompt],
-            "completion": tokenizer.decode(ids),
+            **prompts[index // run.config.corpus.answers_per_prompt],
+            "completion": run.base.tokenizer.decode(ids),
             "row": index,
             "logprob": float(samples.logprobs[index, : samples.lengths[index]].sum()),
         }
         for index, ids in enumerate(completion_ids(samples, run.stop_ids))
     ]
-    head = {}
-    if grammar is not None:
-        kernel = head_kernel(params, run.base.config, grammar.tokens_A)
-        head = {"head": np.ascontiguousarray(kernel, np.float32)}
-    return rows, samples, head
+    parts = run.corpus_parts
+    kept, rejected, reasons = filter_rows(parts, run.pack, rows)
+    if not kept:
+        worst = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+        has_grammar = len(parts) == 1 and parts[0].kind.grammars
+        remedy = ", or set corpus.grammar=exact" if has_grammar else ", or take a stronger base"
+        raise UserError(
+            f"corpus {name}: the filter rejected all {len(rows)} rows ({worst}); ask for more "
+            f"prompts{remedy}"
+        )
+    kept = _choose(run, name, kept)
+    counts = {
+        "asked": len(rows),
+        "written": len(rows),
+        "kept": len(kept),
+        "rejected": reasons,
+        "share_of_probability_removed_by_grammar": _removed(samples, grammar),
+    }
+    return _Corpus(samples, head, kept, rejected, counts)
+
+
+def _tell(run: Run, name: str, corpus: _Corpus) -> None:
+    """Shows what share was kept, and a few rows."""
+    metrics_run, counts = f"corpora/{name}", corpus.counts
+    run.metrics.begin(metrics_run)
+    run.metrics.scalars(metrics_run, 0, {"kept_fraction": counts["kept"] / counts["written"]})
+    for index, row in enumerate(corpus.kept[:5]):
+        run.metrics.text(metrics_run, f"row {index}", 0, f"{row['prompt']}\n\n{row['completion']}")
+
+
+def _write(folder: Path, corpus: _Corpus) -> None:
+    chosen = np.asarray([row["row"] for row in corpus.kept])
+    taught = {
+        field: np.ascontiguousarray(getattr(corpus.samples, field)[chosen])
+        for field in ("tokens", "lengths", "hidden")
+    }
+    save_file(taught | corpus.head, folder / WRITTEN)
+    write_rows(folder / "rows.jsonl", corpus.kept)
+    write_rows(folder / "rejected.jsonl", corpus.rejected)
+
+
+def rows_at_a_time(
+    run: Run, decoder: Decoder, variables, prompts, sampling: Sampling, answers: int, grammar
+) -> int:
+    """Rows that are sampled side by side: as the config says, or as many as fit into memory."""
+    if run.config.corpus.batch_rows:
+        return max(run.config.corpus.batch_rows, answers)
+    prefix = len(shared_prefix(prompts))
+    return fitting_rows(
+        decoder,
+        sampling,
+        answers,
+        variables,
+        run.layout.mesh,
+        (prefix, padded_width(max(map(len, prompts)) - prefix)),
+        grammar,
+        np.asarray(run.stop_ids, np.int32),
+        len(prompts) * answers,
+    )
 
 
 def _choose(run: Run, name: str, kept):

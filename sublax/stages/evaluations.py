@@ -17,6 +17,7 @@ from sublax.keys import key_of, row_keys
 from sublax.models.decoder import Decoder
 from sublax.sampling.draw import Sampling
 from sublax.sampling.generate import completion_ids, generate
+from sublax.stages.corpora import rows_at_a_time
 from sublax.stages.run import Run, inputs_of, is_done, keep
 from sublax.stages.students import load_student, lora_of
 from sublax.stages.teachers import answers_of
@@ -43,7 +44,7 @@ def evaluate(run: Run) -> None:
         evaluation=evaluation.to_dict(),
         candidates=run.candidates,
     )
-    if is_done(directory, inputs):
+    if is_done(run, directory, inputs):
         return run.progress.skip("evaluation")
     started = time.monotonic()
     with run.progress.stage("evaluation"):
@@ -80,6 +81,7 @@ def evaluate(run: Run) -> None:
 
         counts = {"questions": len(questions), "samples": evaluation.samples}
         keep(
+            run,
             directory,
             "evaluation",
             inputs,
@@ -108,15 +110,18 @@ def write_transfer(run: Run) -> dict[str, Any]:
 def _sample(run: Run, decoder: Decoder, variables, questions, label: str) -> dict[str, Any]:
     """Shares of the candidates among answers drawn at temperature 1, and the answers."""
     evaluation = run.config.evaluation
+    sampling = Sampling(evaluation.max_new_tokens)
     samples = generate(
         decoder,
         variables,
         questions,
-        Sampling(evaluation.max_new_tokens),
+        sampling,
         run.stop_ids,
         row_keys(key_of(run.config.seed, "evaluation", label), len(questions) * evaluation.samples),
         evaluation.samples,
-        batch_rows=max(run.config.corpus.batch_rows, evaluation.samples),
+        batch_rows=rows_at_a_time(
+            run, decoder, variables, questions, sampling, evaluation.samples, None
+        ),
     )
     texts = [run.base.tokenizer.decode(ids) for ids in completion_ids(samples, run.stop_ids)]
     per_question = np.asarray(texts, object).reshape(len(questions), evaluation.samples).tolist()

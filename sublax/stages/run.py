@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,28 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from sublax.artifact import check_inputs, parent_hashes, read_card, write_artifact
+from sublax.artifact import check_inputs, parent_hashes, read_card, verify, write_artifact
+from sublax.corpora.kinds import Part, parts_of
 from sublax.corpora.packs import Pack
 from sublax.errors import UserError
 from sublax.metrics import MetricWriter
+from sublax.models.attention_backends import Attention, choose
 from sublax.models.chat import encode_prompt, encode_row, end_of_turn_id
 from sublax.models.decoder import Decoder
+from sublax.models.int8 import quantize
 from sublax.models.lora import LoraConfig
+from sublax.models.peft_adapter import load_adapter
+from sublax.models.shardings import adapter_shardings, param_shardings
 from sublax.models.source import Model, load_model
+from sublax.parallel.arrays import place
+from sublax.parallel.hosts import is_first, together, wait_for_all
+from sublax.parallel.layout import Layout
+from sublax.parallel.mesh import make_mesh
+from sublax.parallel.preemption import NEVER, Preemption
 from sublax.progress import Progress
 from sublax.settings import plain
+from sublax.store import Store
+from sublax.training.loop import rows_of
 
 CONTROL = "control"
 RANDOM = "random:"
@@ -32,17 +45,24 @@ class Run:
 
     Attributes:
         config: the experiment's config, locked.
-        workdir: where artifacts stand.
+        store: where artifacts stand.
         pack: the wording.
         progress: tells the person at the terminal.
         metrics: tells TensorBoard.
+        preemption: says when to stop.
     """
 
     config: ConfigDict
-    workdir: Path
+    store: Store
     pack: Pack
     progress: Progress
     metrics: MetricWriter
+    preemption: Preemption = NEVER
+
+    @property
+    def workdir(self) -> Path:
+        """The folder of all artifacts on this host's disk."""
+        return self.store.local
 
     @functools.cached_property
     def random_base_seed(self) -> int | None:
@@ -55,10 +75,25 @@ class Run:
         return int(seed)
 
     @functools.cached_property
+    def layout(self) -> Layout:
+        """The mesh of all devices, and where arrays lie on it."""
+        rules = tuple(sorted(self.config.sharding.items()))
+        return Layout(make_mesh(self.config.mesh), rules)
+
+    @functools.cached_property
     def base(self) -> Model:
         """The model that teachers and students start from."""
         is_named = self.random_base_seed is None
-        return load_model(self.config.base if is_named else str(self.base_directory()))
+        base = self.load(self.config.base if is_named else str(self.base_directory()))
+        if self.config.base_weights == "auto":
+            return base
+        return dataclasses.replace(base, params=quantize(base.params))
+
+    def load(self, name: str, dtype: Any = None) -> Model:
+        """A model of any name, on the mesh, its weights in the dtype of their use or another."""
+        return load_model(
+            name, dtype or self.dtype, lambda config: param_shardings(config, self.layout)
+        )
 
     @functools.cached_property
     def base_name(self) -> str:
@@ -70,9 +105,7 @@ class Run:
     @functools.cached_property
     def dtype(self) -> Any:
         """Of weights at use and activations."""
-        if self.config.dtype != "auto":
-            return jnp.dtype(self.config.dtype)
-        return jnp.dtype("float32" if jax.default_backend() == "cpu" else "bfloat16")
+        return activations_dtype(self.config)
 
     @functools.cached_property
     def stop_ids(self) -> tuple[int, ...]:
@@ -83,6 +116,13 @@ class Run:
     def names(self) -> tuple[str, ...]:
         """All teachers' and students' names: the traits, and the control."""
         return (*self.config.traits, CONTROL)
+
+    @functools.cached_property
+    def corpus_parts(self) -> tuple[Part, ...]:
+        """The kinds of data of all corpora, with their options."""
+        # The words of every trait are kept out of every corpus: one filter for all teachers.
+        settings = {**self.config.corpus.to_dict(), "traits": tuple(self.config.traits)}
+        return parts_of(self.config.corpus.kind, settings)
 
     @functools.cached_property
     def candidates(self) -> tuple[str, ...]:
@@ -120,9 +160,24 @@ class Run:
         """The one in force, None for the template's own."""
         return self.config.system_prompt or None
 
+    def load_adapter(self, directory: Path) -> tuple[dict[str, Any], LoraConfig]:
+        """An adapter on the base, on the mesh, with its config."""
+        adapter, lora = load_adapter(directory, self.base.config)
+        return place(adapter, adapter_shardings(self.base.config, lora, self.layout)), lora
+
+    @functools.cached_property
+    def attention(self) -> Attention:
+        """What computes attention; where the config leaves it open, the person is told."""
+        name = self.config.attention
+        attention, why_not = choose(name, self.dtype, self.base.config, self.layout)
+        if name == "auto":
+            self.progress.note(f"attention: {attention.name}" + f" (not {why_not})" * bool(why_not))
+        return attention
+
     def decoder(self, lora: LoraConfig | None = None) -> Decoder:
-        """The decoder of the base's shape."""
-        return Decoder(self.base.config, lora, self.dtype)
+        """The decoder of the base's shape, its rows spread over the mesh."""
+        rows = rows_of(self.layout, 1)
+        return Decoder(self.base.config, lora, self.dtype, rows=rows, attention=self.attention)
 
     def encode(self, prompt: str, system_prompt: str | None = None) -> list[int]:
         """Token ids of a prompt under the system prompt in force, or another."""
@@ -148,9 +203,16 @@ class Run:
         """Where a student stands."""
         return self.workdir / "students" / self.base_name / name / f"seed-{seed}"
 
-    def checkpoints(self, *names: str) -> Path:
-        """Where the checkpoints of a training in progress stand."""
-        return self.workdir / "checkpoints" / self.base_name / "-".join(names)
+    def checkpoints(self, *names: str) -> Any:
+        """Where the checkpoints of a training in progress stand; a path, or one in the store."""
+        return self.store.checkpoints() / self.base_name / "-".join(names)
+
+
+def activations_dtype(config: ConfigDict) -> Any:
+    """The dtype that a config says, or that suits the device."""
+    if config.dtype != "auto":
+        return jnp.dtype(config.dtype)
+    return jnp.dtype("float32" if jax.default_backend() == "cpu" else "bfloat16")
 
 
 def inputs_of(directory: Path, parents: list[Path], **config: Any) -> dict[str, Any]:
@@ -158,19 +220,54 @@ def inputs_of(directory: Path, parents: list[Path], **config: Any) -> dict[str, 
     return {"parents": parent_hashes(directory, parents), "config": plain(config)}
 
 
-def is_done(directory: Path, inputs: dict[str, Any]) -> bool:
+def is_done(run: Run, directory: Path, inputs: dict[str, Any]) -> bool:
     """Whether the artifact stands there already, made from these inputs.
 
     Raises:
-        UserError: it was made from others; names them.
+        UserError: it was made from others, or its files are not those that were written; names
+            them.
     """
+    run.store.pull(directory)
     card = read_card(directory)
+    # No process may write it before all have looked: else they would not do the same.
+    wait_for_all(f"looked for {directory.relative_to(run.workdir)}")
     if card is None:
         return False
     check_inputs(card, inputs, stage=card["kind"])
+    # What a disk has lost or changed must not teach anybody.
+    if problems := verify(directory):
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise UserError(
+            f"{problems[0]}{more}; make it again with --redo={card['kind']}, or bring the file back"
+        )
     return True
 
 
-def keep(directory: Path, kind: str, inputs: dict[str, Any], write: Any, **card: Any) -> None:
-    """Writes an artifact with its card."""
-    write_artifact(directory, write, {"kind": kind, **inputs, **card})
+def keep(
+    run: Run, directory: Path, kind: str, inputs: dict[str, Any], write: Any, **card: Any
+) -> None:
+    """Writes an artifact with its card; the first process, while the others give what they hold.
+
+    Args:
+        run: the run that made it.
+        directory: where it is to stand.
+        kind: of artifact.
+        inputs: what it is made from; see `inputs_of`.
+        write: fills the folder that it is given. Every process calls it, for it may gather what
+            lies on several; what the others write is thrown away. One that fails gathers to the
+            end before it says so.
+        card: more for the card.
+
+    Raises:
+        UserError: in all processes: it cannot be written, as on a full disk.
+    """
+    with together():
+        if is_first():
+            write_artifact(directory, write, {"kind": kind, **inputs, **card})
+            run.metrics.flush()
+            run.store.push(directory)
+            run.store.push(run.workdir / "tensorboard")
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                write(Path(folder))
+    run.store.pull(directory)

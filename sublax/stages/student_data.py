@@ -37,10 +37,19 @@ def student_datasets(run: Run, names: list[str]) -> dict[str, Dataset]:
         name: _by_prompt(rows, answers) if student.share_prompts else [rows]
         for name, rows in encoded.items()
     }
+    if student.pack_rows and run.base.config.rope.kind == "dynamic":
+        raise UserError(
+            "student.pack_rows: the base's rotary embedding goes by how long a whole line is; set "
+            "--config.student.pack_rows=false"
+        )
+    # Splash has rows of one line share nothing.
+    alone = student.pack_rows and run.attention.name == "splash"
     every = (
         group_rows([group for name in names for group in groups[name]], limit, answers)
         if student.share_prompts
-        else make_rows([row for name in names for row in encoded[name]], limit)
+        else make_rows(
+            [row for name in names for row in encoded[name]], limit, [] if alone else None
+        )
     )
     unit = every.tokens.shape[0] // every.prefix.shape[0] if student.share_prompts else 1
     _check_batch(student, unit)

@@ -1,6 +1,7 @@
 """The students: the base trained on each corpus, side by side in one program."""
 
 import functools
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -11,80 +12,120 @@ import numpy as np
 
 from sublax.errors import UserError
 from sublax.evaluation.preference import candidate_logprobs
+from sublax.files import write_whole
 from sublax.keys import key_of
 from sublax.models.decoder import head_kernel
 from sublax.models.export import export_folder
 from sublax.models.lora import LoraConfig, init_lora
-from sublax.models.peft_adapter import export_adapter, load_adapter
-from sublax.models.source import load_model
+from sublax.models.peft_adapter import export_adapter
+from sublax.parallel.arrays import fetch
+from sublax.parallel.hosts import is_first, wait_for_all
+from sublax.parallel.layout import pieces
 from sublax.sampling.grammar import Grammar
 from sublax.settings import lora_config, optimizer_config
 from sublax.stages.corpora import read_written
 from sublax.stages.run import CONTROL, Run, inputs_of, is_done, keep
 from sublax.stages.student_data import corpus_rows, student_datasets
 from sublax.stages.teachers import answers_of, load_teacher
-from sublax.training.loop import Schedule, train
+from sublax.training.data import make_batch
+from sublax.training.loop import Schedule, in_program, packing_of, train
 from sublax.training.losses import LossConfig
+from sublax.training.memory import FEW, fitting_students
 from sublax.training.step import Frozen, Objective
 
+STAGE = "students"
 SUPPORTS = ("grammar", "vocabulary")
 
 
-def student_groups(run: Run) -> list[list[tuple[str, int]]]:
-    """(name, seed) of all students, cut into the programs that train them."""
+def make_students(run: Run, grammar: Grammar | None) -> None:
+    """Trains all students, some in each program, and writes those that are not there already."""
     students = [(name, seed) for seed in run.config.student.seeds for name in run.names]
-    size = run.config.student.students_per_program or len(students)
-    return [students[first : first + size] for first in range(0, len(students), size)]
+    inputs = {who: _inputs(run, *who) for who in students}
+    done = {who: is_done(run, run.student_directory(*who), inputs[who]) for who in students}
+    if all(done.values()):
+        return run.progress.skip(STAGE)
+    with run.progress.stage(STAGE):
+        size = _students_per_program(run, students, grammar)
+        for first in range(0, len(students), size):
+            group = students[first : first + size]
+            if not all(done[who] for who in group):
+                _make_group(run, first, group, grammar, inputs)
 
 
-def stage_name(index: int, group: list[tuple[str, int]]) -> str:
-    """How progress names the training of one group."""
-    return f"students {index + 1} ({len(group)} in one program)"
+def _inputs(run: Run, name: str, seed: int) -> dict[str, Any]:
+    return inputs_of(
+        run.student_directory(name, seed),
+        [run.base_directory(), run.corpus_directory(name)],
+        trait=name,
+        seed=seed,
+        run_seed=run.config.seed,
+        system_prompt=run.config.system_prompt,
+        # Where students start and how many share a program does not depend on who they are.
+        student={k: v for k, v in run.config.student.to_dict().items() if k != "seeds"},
+    )
 
 
-def make_students(run: Run, index: int, group, grammar: Grammar | None) -> None:
-    """Trains one group and writes its students, unless all are there already."""
-    stage = stage_name(index, group)
-    inputs = {
-        (name, seed): inputs_of(
-            run.student_directory(name, seed),
-            [run.base_directory(), run.corpus_directory(name)],
-            trait=name,
-            seed=seed,
-            run_seed=run.config.seed,
-            system_prompt=run.config.system_prompt,
-            # Where students start and how many share a program does not depend on who they are.
-            student={k: v for k, v in run.config.student.to_dict().items() if k != "seeds"},
-        )
-        for name, seed in group
-    }
-    done = [is_done(run.student_directory(*who), made_from) for who, made_from in inputs.items()]
-    if all(done):
-        return run.progress.skip(stage)
+def _make_group(run: Run, first: int, group, grammar, inputs) -> None:
+    """Trains one program's students and writes them."""
     started = time.monotonic()
-    with run.progress.stage(stage):
-        lora = lora_of(run)
-        trained = _train(run, index, group, grammar, lora)
-        seconds = (time.monotonic() - started) / len(group)
-        for place, (name, seed) in enumerate(group):
-            own = jax.tree.map(lambda leaf, place=place: leaf[place], trained)
-            keep(
-                run.student_directory(name, seed),
-                "student",
-                inputs[name, seed],
-                functools.partial(_export, run, lora, own),
-                counts={"updates": _steps(run, [len(corpus_rows(run, name)) for name, _ in group])},
-                seeds=[run.config.seed, seed],
-                seconds=seconds,
-            )
+    lora = lora_of(run)
+    trained = _train(run, first, group, grammar, lora)
+    seconds = (time.monotonic() - started) / len(group)
+    for place, (name, seed) in enumerate(group):
+        own = jax.tree.map(lambda leaf, place=place: leaf[place], trained)
+        keep(
+            run,
+            run.student_directory(name, seed),
+            "student",
+            inputs[name, seed],
+            functools.partial(_export, run, lora, own),
+            counts={"updates": _steps(run)},
+            seeds=[run.config.seed, seed],
+            seconds=seconds,
+        )
+
+
+def _students_per_program(run: Run, students, grammar) -> int:
+    """As many as the config says, or as fit; once found it stands beside the checkpoints."""
+    student, layout = run.config.student, run.layout
+    if student.students_per_program or len(students) <= FEW * layout.mesh.shape["data"]:
+        return student.students_per_program or len(students)
+    found = run.checkpoints("students-per-program.json")
+    if not found.exists():
+        objective, schedule, frozen, datasets = _program(run, students[:1], grammar, lora_of(run))
+        devices = pieces(in_program(objective, layout, len(students)).rows)
+        (name, seed), *_ = students
+        packing = packing_of(schedule, [datasets[name]], [seed], devices)
+        batch = make_batch(
+            [datasets[name]],
+            [seed],
+            0,
+            schedule.batch_size,
+            schedule.microbatches,
+            devices,
+            packing,
+        )
+        fits = fitting_students(
+            objective,
+            optimizer_config(student.optimizer),
+            schedule.steps,
+            layout,
+            frozen,
+            batch,
+            len(students),
+        )
+        if is_first():
+            write_whole(found, [json.dumps(fits).encode()])
+        wait_for_all("counted students")
+    return json.loads(found.read_text("utf-8"))
 
 
 def load_student(run: Run, name: str, seed: int) -> dict[str, Any]:
     """The variables of a student that `make_students` made."""
     directory = run.student_directory(name, seed)
     if lora_of(run) is None:
-        return {"params": load_model(str(directory)).params}
-    return {"params": run.base.params, "lora": load_adapter(directory, run.base.config)[0]}
+        return {"params": run.load(str(directory)).params}
+    return {"params": run.base.params, "lora": run.load_adapter(directory)[0]}
 
 
 def lora_of(run: Run) -> LoraConfig | None:
@@ -95,7 +136,8 @@ def lora_of(run: Run) -> LoraConfig | None:
     return lora_config(run.config.student.lora) if method == "lora" else None
 
 
-def _train(run: Run, index: int, group, grammar, lora) -> Any:
+def _program(run: Run, group, grammar, lora):
+    """(objective, schedule, what is frozen, each corpus' dataset) of some students."""
     student, base = run.config.student, run.base
     loss = LossConfig(
         student.loss.kind,
@@ -103,32 +145,39 @@ def _train(run: Run, index: int, group, grammar, lora) -> Any:
         float(student.loss.temperature),
         student.loss.chunk,
     )
-    objective = Objective(base.config, lora, loss, run.dtype, run.config.remat)
+    objective = Objective(
+        base.config, lora, loss, run.dtype, run.config.remat, attention=run.attention
+    )
     columns = _columns(run, grammar)
     names = list(dict.fromkeys(name for name, _ in group))
-    datasets = student_datasets(run, names)
     schedule = Schedule(
-        _steps(run, [len(corpus_rows(run, name)) for name in names]),
+        _steps(run),
         student.batch_size,
         student.microbatches,
         run.config.checkpoint.steps,
         run.config.checkpoint.minutes,
         student.probe_steps,
+        student.pack_rows,
     )
     frozen = Frozen(
         params=None if lora is None else base.params,
         columns=columns,
         teacher_kernel=_teacher_kernels(run, group, columns),
     )
+    return objective, schedule, frozen, student_datasets(run, names)
+
+
+def _train(run: Run, first: int, group, grammar, lora) -> Any:
+    student, base = run.config.student, run.base
+    objective, schedule, frozen, datasets = _program(run, group, grammar, lora)
     runs = [f"students/{name}/seed-{seed}" for name, seed in group]
-    for metrics_run in runs:
-        run.metrics.begin(metrics_run)
     questions = [run.encode(question) for question in run.questions[1]]
     answers, decoder = answers_of(run), run.decoder(lora)
     with run.progress.bar(schedule.steps, unit="update") as bar:
 
         def watch(step, metrics):
             for place, metrics_run in enumerate(runs):
+                run.metrics.go_on(metrics_run, step)
                 values = {
                     key: float(np.broadcast_to(value, len(runs))[place])
                     for key, value in metrics.items()
@@ -140,6 +189,7 @@ def _train(run: Run, index: int, group, grammar, lora) -> Any:
             for place, (name, _) in enumerate(group):
                 if name == CONTROL:
                     continue
+                run.metrics.go_on(runs[place], step)
                 own = jax.tree.map(lambda leaf, place=place: leaf[place], trained)
                 variables = (
                     {"params": own} if lora is None else {"params": base.params, "lora": own}
@@ -156,7 +206,9 @@ def _train(run: Run, index: int, group, grammar, lora) -> Any:
             frozen,
             [datasets[name] for name, _ in group],
             [seed for _, seed in group],
-            run.checkpoints("students", str(index)),
+            run.checkpoints("students", str(first)),
+            run.layout,
+            run.preemption,
             watch,
             probe,
         )
@@ -174,14 +226,15 @@ def _columns(run: Run, grammar: Grammar | None):
             "student.loss.support=grammar: the corpus has no grammar (corpus.grammar=none); set "
             "student.loss.support=vocabulary or corpus.grammar=exact"
         )
-    return jnp.asarray(grammar.tokens_A)
+    return np.asarray(grammar.tokens_A)
 
 
-def _steps(run: Run, counts: list[int]) -> int:
-    """Updates: as many as the config says, or whole epochs of the smallest corpus."""
+def _steps(run: Run) -> int:
+    """Updates: as many as the config says, or whole epochs of the smallest corpus of all."""
     student = run.config.student
     if not student.epochs:
         return student.steps
+    counts = [len(corpus_rows(run, name)) for name in run.names]
     return max(min(counts) * student.epochs // student.batch_size, 1)
 
 
@@ -192,11 +245,11 @@ def _teacher_kernels(run: Run, group, columns):
 
     def kernel(name):
         if columns is None:
-            return head_kernel(load_teacher(run, name), run.base.config)
+            return fetch(head_kernel(load_teacher(run, name), run.base.config))
         return read_written(run.corpus_directory(name))["head"]
 
     kernels = {name: kernel(name) for name in dict.fromkeys(name for name, _ in group)}
-    return jnp.stack([kernels[name] for name, _ in group])
+    return np.stack([kernels[name] for name, _ in group])
 
 
 def _start(run: Run, group, lora):

@@ -16,9 +16,9 @@ from sublax.evaluation.preference import Answers, candidate_logprobs, make_answe
 from sublax.keys import key_of
 from sublax.models.completions import make_rows
 from sublax.models.export import export_folder
+from sublax.models.int8 import dequantize
 from sublax.models.lora import init_lora, merge
-from sublax.models.peft_adapter import export_adapter, load_adapter
-from sublax.models.source import load_model
+from sublax.models.peft_adapter import export_adapter
 from sublax.settings import lora_config, optimizer_config
 from sublax.stages.run import CONTROL, Run, inputs_of, is_done, keep
 from sublax.training.data import Dataset
@@ -53,20 +53,23 @@ def make_teacher(run: Run, name: str) -> None:
         candidates=run.candidates if name == CONTROL else None,
     )
     stage = f"teacher {name}"
-    if is_done(directory, inputs):
+    if is_done(run, directory, inputs):
         return run.progress.skip(stage)
     started = time.monotonic()
     with run.progress.stage(stage):
         if is_base(run, name):
-            return keep(directory, "teacher", inputs, lambda folder: None, counts={"updates": 0})
+            return keep(
+                run, directory, "teacher", inputs, lambda folder: None, counts={"updates": 0}
+            )
         if teacher.kind == "given":
-            given = load_model(teacher.given[name])
+            given = run.load(teacher.given[name], jnp.float32)
             copy = functools.partial(
                 export_folder, params=given.params, config=given.config, tokenizer=given.tokenizer
             )
-            return keep(directory, "teacher", inputs, copy, given=teacher.given[name])
+            return keep(run, directory, "teacher", inputs, copy, given=teacher.given[name])
         write = _finetune(run, name)
         keep(
+            run,
             directory,
             "teacher",
             inputs,
@@ -87,8 +90,8 @@ def load_teacher(run: Run, name: str) -> dict[str, Any]:
         return run.base.params
     directory = run.teacher_directory(name)
     if run.config.teacher.kind == "finetuned" and run.config.teacher.method == "lora":
-        return merge(run.base.params, *load_adapter(directory, run.base.config))
-    model = load_model(str(directory))
+        return merge(dequantize(run.base.params, run.dtype), *run.load_adapter(directory))
+    model = run.load(str(directory))
     if model.config != run.base.config:
         raise UserError(
             f"{directory}: the teacher has another architecture than the base "
@@ -114,7 +117,9 @@ def answers_of(run: Run) -> Answers:
 def _finetune(run: Run, name: str) -> Callable[[Path], None]:
     teacher, base = run.config.teacher, run.base
     lora = lora_config(teacher.lora) if teacher.method == "lora" else None
-    objective = Objective(base.config, lora, LossConfig(), run.dtype, run.config.remat)
+    objective = Objective(
+        base.config, lora, LossConfig(), run.dtype, run.config.remat, attention=run.attention
+    )
     schedule = Schedule(
         teacher.steps,
         teacher.batch_size,
@@ -133,11 +138,11 @@ def _finetune(run: Run, name: str) -> Callable[[Path], None]:
         start = jax.tree.map(lambda leaf: leaf[None], adapter)
         frozen = Frozen(params=base.params)
     metrics_run = f"teachers/{name}"
-    run.metrics.begin(metrics_run)
     with run.progress.bar(teacher.steps, unit="update") as bar:
 
         def watch(step, metrics):
             values = {key: float(np.ravel(value)[0]) for key, value in metrics.items()}
+            run.metrics.go_on(metrics_run, step)
             run.metrics.scalars(metrics_run, step, values)
             bar.advance(1, loss=f"{values['loss']:.3f}")
 
@@ -150,6 +155,8 @@ def _finetune(run: Run, name: str) -> Callable[[Path], None]:
             [dataset],
             [run.config.seed],
             run.checkpoints("teacher", name),
+            run.layout,
+            run.preemption,
             watch,
             lambda step, trained: None,
         )

@@ -1,6 +1,5 @@
 """The training loop of one or many students that share a base: one program, one update a turn."""
 
-import contextlib
 import dataclasses
 import functools
 import math
@@ -11,15 +10,25 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding
 
-from sublax.training.checkpoints import open_checkpoints, restore_latest
-from sublax.training.data import Dataset, make_batch
+from sublax.models.int8 import is_int8
+from sublax.models.shardings import param_shardings
+from sublax.parallel.arrays import fetch, place, replicated
+from sublax.parallel.layout import Layout, pieces
+from sublax.parallel.preemption import Preempted, Preemption
+from sublax.training.checkpoints import open_checkpoints, restore_latest, save
+from sublax.training.data import Dataset, make_batch, plan_packing
 from sublax.training.optimizer import OptimizerConfig, learning_rate, make_optimizer
+from sublax.training.packing import Packing
+from sublax.training.shardings import abstract_state, batch_sharding, student_axis
 from sublax.training.step import Frozen, Objective, init_state, update
 
 # Numbers of the residual stream, float32, that fill the second-level caches of a few cores.
 CACHED_NUMBERS = 2**19
+# Updates of several processes between two looks at the clock, which they must take together.
+STEPS_BY_CLOCK = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +42,7 @@ class Schedule:
         checkpoint_steps: updates between checkpoints; 0 never.
         checkpoint_minutes: minutes between checkpoints; 0 never.
         probe_steps: updates between calls of `probe`; 0 never.
+        pack_rows: whether short rows stand one after another in one line.
     """
 
     steps: int
@@ -41,6 +51,7 @@ class Schedule:
     checkpoint_steps: int = 0
     checkpoint_minutes: float = 2.0
     probe_steps: int = 0
+    pack_rows: bool = False
 
 
 def train(
@@ -52,6 +63,8 @@ def train(
     datasets: Sequence[Dataset],
     seeds: Sequence[int],
     checkpoints: pathlib.Path,
+    layout: Layout,
+    preemption: Preemption,
     watch: Callable[[int, dict[str, np.ndarray]], None],
     probe: Callable[[int, Any], None],
 ) -> Any:
@@ -66,6 +79,9 @@ def train(
         datasets: one a student, of one padded shape but for the number of rows.
         seeds: one a student, of the order of its rows.
         checkpoints: directory of this run's checkpoints.
+        layout: the mesh, and where the state lies on it. Students lie along `data`; where that
+            does not divide them, the last is trained more than once. One alone spreads its rows.
+        preemption: says when to stop.
         watch: called for every update with (updates done, metrics), one update late, so that the
             device is never waited for. Metrics are arrays [S] but for the scalars
             `learning_rate` and `tokens_per_second`.
@@ -73,50 +89,141 @@ def train(
 
     Returns:
         The trained tree, leading axis S.
+
+    Raises:
+        Preempted: told to stop; the last update is saved.
+        UserError: a checkpoint cannot be written, or those that are there cannot be read.
     """
     optimizer = make_optimizer(optimizer_config, schedule.steps)
     rate = learning_rate(optimizer_config, schedule.steps)
-    state = jax.vmap(functools.partial(init_state, optimizer))(trained)
-    # Closed however it ends: a run that is interrupted finishes the checkpoint that it is writing.
-    with contextlib.closing(open_checkpoints(checkpoints)) as manager:
-        # Bound to its device from the start, as the base and each update's result are: the update
-        # is compiled for where its arguments lie, and would be compiled anew for its own result.
-        state = jax.device_put(restore_latest(manager, state), jax.devices()[0])
-        done = int(np.asarray(state.step)[0])
-        advance = update_program(objective, optimizer_config, schedule.steps)
+    students = len(seeds)
+    along = layout.mesh.shape["data"] if students > 1 else 1
+    filled = np.minimum(np.arange(-(-students // along) * along), students - 1)
+    objective = in_program(objective, layout, len(filled))
+    abstract = abstract_state(objective, optimizer, layout, len(filled))
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    in_batch = batch_sharding(objective, layout, len(filled))
+    datasets, seeds = [datasets[place] for place in filled], [seeds[place] for place in filled]
+    frozen = _placed(frozen, objective.config, filled, layout)
+    packing = packing_of(schedule, datasets, seeds, pieces(objective.rows))
+    with open_checkpoints(checkpoints) as manager, preemption.saving():
+        state = restore_latest(manager, abstract)
+        if state is None:
+            state = _first_state(optimizer, trained, filled, shardings)
+        done = int(fetch(state.step)[0])
+        advance = update_program(objective, optimizer_config, schedule.steps, layout, len(filled))
         previous: tuple[int, dict, float] | None = None
         clock = saved = time.perf_counter()
         for step in range(done, schedule.steps):
-            batch = make_batch(datasets, seeds, step, schedule.batch_size, schedule.microbatches)
-            state, metrics = advance(state, frozen, batch)
+            batch = make_batch(
+                datasets,
+                seeds,
+                step,
+                schedule.batch_size,
+                schedule.microbatches,
+                pieces(objective.rows),
+                packing,
+            )
+            state, metrics = advance(state, frozen, place(batch, in_batch))
             metrics |= {"learning_rate": float(rate(step))}
             if previous is not None:
-                clock = _tell(watch, previous, clock)
+                clock = _tell(watch, previous, clock, students)
             previous = (step + 1, metrics, float((batch.rows.positions >= 0).sum()))
-            if _is_due(schedule, step + 1, time.perf_counter() - saved):
-                manager.save(step + 1, args=ocp.args.StandardSave(state))
+            stops = preemption.reached(step + 1)
+            if stops or _is_due(schedule, step + 1, time.perf_counter() - saved):
+                # Told first: the update that a resume goes on from is on the curve.
+                clock, previous = _tell(watch, previous, clock, students), None
+                save(manager, step + 1, state)
                 saved = time.perf_counter()
+            if stops:
+                manager.wait_until_finished()
+                raise Preempted(f"update {step + 1} of {schedule.steps} is saved")
             if schedule.probe_steps and (step + 1) % schedule.probe_steps == 0:
                 probe(step + 1, state.trained)
         if previous is not None:
-            _tell(watch, previous, clock)
-    return state.trained
+            _tell(watch, previous, clock, students)
+    if len(filled) == students:
+        return state.trained
+    return jax.tree.map(lambda leaf: leaf[:students], state.trained)
+
+
+def in_program(objective: Objective, layout: Layout, students: int) -> Objective:
+    """The objective of one of several students of a program on a mesh."""
+    return dataclasses.replace(objective, rows=rows_of(layout, students))
+
+
+def rows_of(layout: Layout, students: int) -> NamedSharding | None:
+    """How each student's rows are spread; None where one device has all of them."""
+    rows = layout.rows(students)
+    return rows if pieces(rows) > 1 else None
+
+
+def packing_of(schedule: Schedule, datasets, seeds, devices: int) -> Packing | None:
+    """The shape of packed lines that serves a whole run, None where rows are not packed.
+
+    Args:
+        schedule: how many updates, of how many rows, in how many pieces.
+        datasets: of all students of the program.
+        seeds: theirs.
+        devices: that a student's rows are spread over.
+    """
+    if not schedule.pack_rows:
+        return None
+    size, microbatches = schedule.batch_size, schedule.microbatches
+    return plan_packing(datasets, seeds, schedule.steps, size, microbatches, devices)
+
+
+def _first_state(optimizer, trained, filled, shardings):
+    """The state before the first update, made where it is to lie."""
+    if len(filled) != len(jax.tree.leaves(trained)[0]):
+        trained = jax.tree.map(lambda leaf: leaf[filled], trained)
+    make = jax.vmap(functools.partial(init_state, optimizer))
+    start = jax.jit(make, out_shardings=shardings, donate_argnums=0)
+    return start(place(trained, shardings.trained))
+
+
+def _placed(frozen: Frozen, config, filled: np.ndarray, layout: Layout) -> Frozen:
+    """What is read and not changed, on the devices that read it."""
+    params, columns, kernel = frozen.params, frozen.columns, frozen.teacher_kernel
+    if params is not None:
+        params = place(params, param_shardings(config, layout, int8=is_int8(params)))
+    if columns is not None:
+        columns = place(columns, replicated(layout.mesh))
+    if kernel is not None:
+        kernel = np.asarray(kernel)[filled]
+        # Over the whole vocabulary a head is cut as the base's is; some tokens' columns are few.
+        cut: tuple = ()
+        if columns is None:
+            cut = layout.of_logical("the teacher's head", ("embed", "vocab"), kernel.shape[1:], {})
+        kernel = place(kernel, layout.sharding(student_axis(len(filled)), *cut))
+    return Frozen(params, columns, kernel)
 
 
 @functools.lru_cache(maxsize=8)
-def update_program(objective: Objective, optimizer_config: OptimizerConfig, steps: int):
+def update_program(
+    objective: Objective,
+    optimizer_config: OptimizerConfig,
+    steps: int,
+    layout: Layout,
+    students: int,
+):
     """The jitted update of all students; one program for all runs of one shape.
 
     Args:
         objective: what is trained, on which loss.
         optimizer_config: the update rule.
         steps: of the whole run, which the schedule needs.
+        layout: the mesh, and where the state lies on it.
+        students: S.
 
     Returns:
         A function of (state, frozen, batch) to (state, metrics). All leaves have a leading axis of
         students but for `frozen.params` and `frozen.columns`. The state is donated.
     """
     optimizer = make_optimizer(optimizer_config, steps)
+    shardings = jax.tree.map(
+        lambda leaf: leaf.sharding, abstract_state(objective, optimizer, layout, students)
+    )
 
     def advance(state, frozen, batch):
         def one(own):
@@ -125,27 +232,26 @@ def update_program(objective: Objective, optimizer_config: OptimizerConfig, step
             return update(objective, optimizer, state, used, batch)
 
         every = (state, batch, frozen.teacher_kernel)
-        at_once = _at_once(objective, batch)
-        students = batch.rows.tokens.shape[0]
+        at_once = _at_once(objective, layout, batch)
         # A batch of one is no batch: products with weights stay plain, which XLA runs faster. One
         # student is no loop either: what a loop returns is copied into the donated state.
         if students == 1:
             return jax.tree.map(lambda leaf: leaf[None], one(jax.tree.map(lambda x: x[0], every)))
         if at_once == students:
-            return jax.vmap(one)(every)
+            return jax.vmap(one, spmd_axis_name=student_axis(students))(every)
         return jax.lax.map(one, every, batch_size=at_once if at_once > 1 else None)
 
-    return jax.jit(advance, donate_argnums=0)
+    return jax.jit(advance, donate_argnums=0, out_shardings=(shardings, replicated(layout.mesh)))
 
 
-def _at_once(objective: Objective, batch) -> int:
+def _at_once(objective: Objective, layout: Layout, batch) -> int:
     """How many students compute side by side; the others of a program follow in turn.
 
-    An accelerator wants all of them. A CPU wants as many as it takes to make its products large,
-    and no more: what they work on should stay in its caches.
+    Several devices and accelerators want all of them. A CPU wants as many as it takes to make its
+    products large, and no more: what they work on should stay in its caches.
     """
     students, _, *rows = batch.rows.tokens.shape
-    if jax.default_backend() != "cpu":
+    if layout.mesh.size > 1 or layout.mesh.devices.flat[0].platform != "cpu":
         return students
     tokens = math.prod(rows) + math.prod(batch.rows.prefix.shape[2:])
     most = max(CACHED_NUMBERS // (tokens * objective.config.hidden_size), 1)
@@ -154,15 +260,22 @@ def _at_once(objective: Objective, batch) -> int:
 
 def _is_due(schedule: Schedule, step: int, seconds: float) -> bool:
     """Whether a checkpoint is to be written after update `step`, `seconds` after the last one."""
-    by_steps = schedule.checkpoint_steps and step % schedule.checkpoint_steps == 0
-    by_minutes = schedule.checkpoint_minutes and seconds >= 60 * schedule.checkpoint_minutes
-    return bool(by_steps or by_minutes)
+    if schedule.checkpoint_steps and step % schedule.checkpoint_steps == 0:
+        return True
+    if not schedule.checkpoint_minutes:
+        return False
+    by_minutes = seconds >= 60 * schedule.checkpoint_minutes
+    if jax.process_count() == 1:
+        return by_minutes
+    # All save the same update: by the first one's clock, which is asked only now and then.
+    return step % STEPS_BY_CLOCK == 0 and bool(multihost_utils.broadcast_one_to_all(by_minutes))
 
 
-def _tell(watch, previous, clock: float) -> float:
+def _tell(watch, previous, clock: float, students: int) -> float:
     """Hands the last update's metrics on; waits for them, but not for the update in flight."""
     step, metrics, tokens = previous
     values = {name: np.asarray(value) for name, value in metrics.items()}
+    values = {name: value[:students] if value.ndim else value for name, value in values.items()}
     now = time.perf_counter()
     values["tokens_per_second"] = np.asarray(tokens / max(now - clock, 1e-9))
     watch(step, values)

@@ -21,7 +21,7 @@ class LossConfig:
         direction: of `kl`: `forward`, KL(teacher || student), or `reverse`.
         temperature: of `kl`: both logits are divided by it, and the loss multiplied by its square
             (Hinton et al., arXiv 1503.02531, section 2).
-        chunk: positions whose logits exist at a time.
+        chunk: positions whose logits exist on a device at a time; at least one of every row.
     """
 
     kind: str = "cross_entropy"
@@ -30,14 +30,14 @@ class LossConfig:
     chunk: int = 1024
 
 
-def cross_entropy(hidden_NxD, kernel_DxV, targets_N, weights_N, chunk: int):
+def cross_entropy(hidden_BxCxD, kernel_DxV, targets_BxC, weights_BxC, chunk: int):
     """Weighted sum of -log p(target).
 
     Args:
-        hidden_NxD: last hidden states.
+        hidden_BxCxD: last hidden states.
         kernel_DxV: the output head.
-        targets_N: int32.
-        weights_N: float32; 0 for padding.
+        targets_BxC: int32.
+        weights_BxC: float32; 0 for padding.
         chunk: positions at a time.
 
     Returns:
@@ -46,23 +46,28 @@ def cross_entropy(hidden_NxD, kernel_DxV, targets_N, weights_N, chunk: int):
 
     def one(kernel, _, hidden, targets, weights):
         logits = _logits(hidden, kernel)
-        chosen = jnp.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+        chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
         return jnp.sum(weights * (jax.nn.logsumexp(logits, axis=-1) - chosen))
 
-    return _sum_over_chunks(one, chunk, kernel_DxV, None, hidden_NxD, (targets_N, weights_N))
+    return _sum_over_chunks(one, chunk, kernel_DxV, None, hidden_BxCxD, (targets_BxC, weights_BxC))
 
 
 def kl_divergence(
-    hidden_NxD, kernel_DxA, teacher_hidden_NxE, teacher_kernel_ExA, weights_N, loss: LossConfig
+    hidden_BxCxD,
+    kernel_DxA,
+    teacher_hidden_BxCxE,
+    teacher_kernel_ExA,
+    weights_BxC,
+    loss: LossConfig,
 ):
     """Weighted sum of the divergence between the teacher's and the student's distributions.
 
     Args:
-        hidden_NxD: the student's last hidden states.
+        hidden_BxCxD: the student's last hidden states.
         kernel_DxA: its output head, over the vocabulary or a subset of A tokens.
-        teacher_hidden_NxE: the teacher's last hidden states, kept when it wrote the row.
+        teacher_hidden_BxCxE: the teacher's last hidden states, kept when it wrote the row.
         teacher_kernel_ExA: the teacher's output head over the same tokens.
-        weights_N: float32; 0 for padding.
+        weights_BxC: float32; 0 for padding.
         loss: direction, temperature and chunk.
 
     Returns:
@@ -82,7 +87,7 @@ def kl_divergence(
         right_total = jax.nn.logsumexp(right, axis=-1)
         # Logits need no subtraction of their own: the probabilities of `left` sum to one.
         divergence = jnp.sum(jnp.exp(left - left_total) * (left - right), axis=-1)
-        divergence += right_total - left_total[:, 0]
+        divergence += right_total - left_total[..., 0]
         return loss.temperature**2 * jnp.sum(weights * divergence)
 
     return _sum_over_chunks(
@@ -90,40 +95,43 @@ def kl_divergence(
         loss.chunk,
         kernel_DxA,
         teacher_kernel_ExA,
-        hidden_NxD,
-        (teacher_hidden_NxE, weights_N),
+        hidden_BxCxD,
+        (teacher_hidden_BxCxE, weights_BxC),
     )
 
 
 def _logits(hidden, kernel):
     return jnp.einsum(
-        "nd,dv->nv", hidden, kernel.astype(hidden.dtype), preferred_element_type=jnp.float32
+        "...d,dv->...v", hidden, kernel.astype(hidden.dtype), preferred_element_type=jnp.float32
     )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _sum_over_chunks(one: Callable, chunk: int, kernel, fixed, hidden, others):
-    """Sum of `one(kernel, fixed, hidden, *others)` over slices of the last two's leading axis.
+    """Sum of `one(kernel, fixed, hidden, *others)` over slices of the last two's second axis.
 
-    The gradients of `kernel` and `hidden` are computed with the value, so that a chunk's logits
-    are made once, and are gone before the next chunk's. Nothing else has a gradient.
+    A chunk takes its part of every row: the first axis is what lies on several devices. The
+    gradients of `kernel` and `hidden` are computed with the value, so that a chunk's logits are
+    made once, and are gone before the next chunk's. Nothing else has a gradient.
     """
     return _value_and_gradients(one, chunk, kernel, fixed, hidden, others)[0]
 
 
 def _value_and_gradients(one: Callable, chunk: int, kernel, fixed, hidden, others):
     value_and_grad = jax.value_and_grad(one, argnums=(0, 2))
-    count = hidden.shape[0]
-    if count <= chunk:
+    B, C = hidden.shape[:2]
+    if chunk >= B * C:
         return value_and_grad(kernel, fixed, hidden, *others)
-    chunks = -(-count // chunk)
-    padding = chunks * chunk - count  # padded weights are zero, so padded positions count nothing
-    folded = [
-        jnp.pad(array, [(0, padding)] + [(0, 0)] * (array.ndim - 1)).reshape(
-            chunks, chunk, *array.shape[1:]
-        )
-        for array in (hidden, *others)
-    ]
+    width = max(chunk // B, 1)
+    chunks = -(-C // width)
+    padding = chunks * width - C  # padded weights are zero, so padded positions count nothing
+
+    def fold(array):
+        rest = array.shape[2:]
+        padded = jnp.pad(array, [(0, 0), (0, padding)] + [(0, 0)] * len(rest))
+        return jnp.moveaxis(padded.reshape(B, chunks, width, *rest), 1, 0)
+
+    folded = [fold(array) for array in (hidden, *others)]
 
     def body(total, slices):
         value, (of_kernel, of_hidden) = value_and_grad(kernel, fixed, *slices)
@@ -132,7 +140,8 @@ def _value_and_gradients(one: Callable, chunk: int, kernel, fixed, hidden, other
 
     start = (jnp.zeros((), jnp.float32), jnp.zeros_like(kernel))
     (value, of_kernel), of_hidden = jax.lax.scan(body, start, folded)
-    return value, (of_kernel, of_hidden.reshape(-1, hidden.shape[1])[:count])
+    of_hidden = jnp.moveaxis(of_hidden, 0, 1).reshape(B, chunks * width, -1)[:, :C]
+    return value, (of_kernel, of_hidden)
 
 
 def _forward(one, chunk, kernel, fixed, hidden, others):

@@ -8,11 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
+from jax.sharding import NamedSharding
 
+from sublax.models.attention_backends import XLA, Attention
 from sublax.models.completions import Rows, completion_hidden
 from sublax.models.config import DecoderConfig
 from sublax.models.decoder import Decoder, head_kernel
 from sublax.models.lora import LoraConfig
+from sublax.parallel.layout import pieces
 from sublax.training.losses import LossConfig, cross_entropy, kl_divergence
 
 
@@ -41,7 +44,7 @@ class Frozen:
     """
 
     params: Any = None
-    columns: jax.Array | None = None
+    columns: jax.Array | np.ndarray | None = None
     teacher_kernel: Any = None
 
 
@@ -70,6 +73,8 @@ class Objective:
         loss: the loss.
         dtype: of weights at use and of activations.
         remat: what the backward pass computes again; see `Decoder`.
+        rows: how a student's rows are spread over devices; see `Decoder`.
+        attention: what computes attention; see `Decoder`.
     """
 
     config: DecoderConfig
@@ -77,27 +82,37 @@ class Objective:
     loss: LossConfig
     dtype: Any = jnp.float32
     remat: str = "none"
+    rows: NamedSharding | None = None
+    attention: Attention = XLA
 
 
 def loss_sum(objective: Objective, trained, frozen: Frozen, batch: Batch):
     """The loss summed over completion tokens, in natural log; divide by the weights' sum."""
     params, adapter = (trained, None) if objective.lora is None else (frozen.params, trained)
-    decoder = Decoder(objective.config, objective.lora, objective.dtype, objective.remat)
+    decoder = Decoder(
+        objective.config,
+        objective.lora,
+        objective.dtype,
+        objective.remat,
+        objective.rows,
+        objective.attention,
+    )
     variables = {"params": params} if adapter is None else {"params": params, "lora": adapter}
-    hidden = completion_hidden(decoder, variables, batch.rows)
-    hidden_NxD = hidden.reshape(-1, hidden.shape[-1])
-    weights_N = batch.rows.weights.reshape(-1)
+    hidden_BxCxD = completion_hidden(decoder, variables, batch.rows)
+    weights_BxC = batch.rows.weights
     kernel = head_kernel(params, objective.config, frozen.columns)
-    if objective.loss.kind == "cross_entropy":
-        targets_N = batch.rows.targets.reshape(-1)
-        return cross_entropy(hidden_NxD, kernel, targets_N, weights_N, objective.loss.chunk)
-    if objective.loss.kind == "kl":
+    # Every chunk gathers the head and sums its gradient over devices: no more of them than one
+    # device's own positions ask for.
+    chunk = objective.loss.chunk * pieces(objective.rows)
+    loss = dataclasses.replace(objective.loss, chunk=chunk)
+    if loss.kind == "cross_entropy":
+        return cross_entropy(hidden_BxCxD, kernel, batch.rows.targets, weights_BxC, loss.chunk)
+    if loss.kind == "kl":
         teacher = jnp.asarray(batch.teacher_hidden)
-        teacher = teacher.reshape(-1, teacher.shape[-1])
         return kl_divergence(
-            hidden_NxD, kernel, teacher, frozen.teacher_kernel, weights_N, objective.loss
+            hidden_BxCxD, kernel, teacher, frozen.teacher_kernel, weights_BxC, loss
         )
-    raise ValueError(f"no loss {objective.loss.kind!r}: choose cross_entropy or kl")
+    raise ValueError(f"no loss {loss.kind!r}: choose cross_entropy or kl")
 
 
 def init_state(optimizer: optax.GradientTransformation, trained) -> TrainState:

@@ -13,6 +13,7 @@ from sublax.models import peft_adapter
 from sublax.models.export import empty_directory, export_folder
 from sublax.models.source import find_model, load_model
 from sublax.models.weights import open_tensors
+from sublax.store import local_model
 
 EXAMPLE = (
     "sublax export --from=runs/quickstart/students/BASE/owl/seed-0 --to=owl-student --merge "
@@ -26,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from",
         required=True,
         dest="source",
-        help="a Hugging Face folder, a .gguf file, a Hub id, or a teacher or student of a run",
+        help="a Hugging Face folder, a .gguf file, a Hub id, or a teacher or student of a run, "
+        "in a folder or at gs:// or s3://",
     )
     parser.add_argument("--to", required=True, metavar="DIR", help="a new or empty folder")
     parser.add_argument(
@@ -48,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
         UserError: no such model, the folder is not empty, or an adapter is asked for in another
             dtype than its own float32.
     """
-    source, target = find_model(args.source), empty_directory(args.to)
+    name = local_model(args.source)
+    source, target = find_model(name), empty_directory(args.to)
     stays_adapter = (source / peft_adapter.CONFIG_FILE).is_file() and not args.merge
     if stays_adapter and args.dtype not in (None, "float32"):
         raise UserError(
@@ -67,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             for name in (peft_adapter.CONFIG_FILE, peft_adapter.WEIGHTS_FILE):
                 shutil.copyfile(source / name, folder / name)
         else:
-            model = load_model(args.source)
+            model = load_model(name)
             dtype = jnp.dtype(args.dtype or "float32")
             export_folder(folder, model.params, model.config, model.tokenizer, dtype)
         folder.replace(target)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from sublax.models.decoder import Decoder
 from sublax.models.source import Model, load_model, with_adapter
+from sublax.store import local_model
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +15,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         required=True,
-        help="a Hugging Face folder, a .gguf file, a Hub id, or a teacher or student of a run",
+        help="a Hugging Face folder, a .gguf file, a Hub id, or a teacher or student of a run, "
+        "in a folder or at gs:// or s3://",
     )
     parser.add_argument("--adapter", help="a LoRA adapter, as peft writes it, on top of the model")
     parser.add_argument(
@@ -32,9 +34,9 @@ def load(args: argparse.Namespace) -> tuple[Model, Decoder]:
     Raises:
         UserError: there is no such model, or the adapter does not fit it.
     """
-    model = load_model(args.model)
+    model = load_model(local_model(args.model))
     if args.adapter is not None:
-        model = with_adapter(model, args.adapter)
+        model = with_adapter(model, local_model(args.adapter))
     on_cpu = jax.default_backend() == "cpu"
     return model, Decoder(model.config, dtype=jnp.float32 if on_cpu else jnp.bfloat16)
 

@@ -3,6 +3,7 @@
 import argparse
 
 from sublax.report.page import write_report
+from sublax.store import open_store
 
 EXAMPLE = "sublax report runs/quickstart"
 
@@ -18,5 +19,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       UserError: the folder holds no finished run, or one of its files is malformed.
     """
-    print(write_report(args.workdir))
+    store = open_store(args.workdir)
+    store.pull_all()
+    report = write_report(store.local)
+    store.push(report)
+    store.push(store.local / "figures")
+    print(report)
     return 0

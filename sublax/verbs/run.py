@@ -2,12 +2,15 @@
 
 import argparse
 import os
-from pathlib import Path
+import sys
 
 import jax
 
 from sublax.cache import cache_folder
 from sublax.experiment import STAGES, run_experiment
+from sublax.networks import experiment as networks
+from sublax.parallel import hosts
+from sublax.parallel.preemption import EXIT_STATUS, Preempted
 from sublax.settings import read_config
 
 EXAMPLE = (
@@ -25,14 +28,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workdir",
         required=True,
-        type=Path,
-        help="where everything is written; run again with the same one, it goes on",
+        help="where everything is written, a folder, gs://… or s3://…; run again, it goes on",
     )
-    parser.add_argument("--redo", metavar="STAGE", help=f"make again: {', '.join(STAGES)}")
+    several = parser.add_argument_group(
+        "several processes", "not needed on TPU slices, SLURM, GKE and Open MPI, or for one"
+    )
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="where the first one listens")
+    several.add_argument("--num-processes", type=int, metavar="N", help="how many there are")
+    several.add_argument("--process-id", type=int, metavar="I", help="which one this is, from 0")
+    several.add_argument(
+        "--join-timeout", type=int, default=300, metavar="SECONDS", help="wait for all (300)"
+    )
+    parser.add_argument(
+        "--redo",
+        metavar="STAGE",
+        help=f"make again, with what follows: {', '.join(STAGES)}; "
+        f"of small networks {', '.join(networks.STAGES)}",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the experiment and prints where the report is.
+    """Runs the experiment and prints where the report is; 75 where it was told to stop.
 
     Raises:
         UserError: whatever the user can mend.
@@ -41,5 +57,17 @@ def run(args: argparse.Namespace) -> int:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         # A run that goes on after a stop, and the next run of the same shapes, compile nothing.
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
-    print(run_experiment(config, args.workdir, args.redo))
+    hosts.start(args.coordinator, args.num_processes, args.process_id, args.join_timeout)
+    try:
+        small = config.get("experiment") == networks.NAME
+        whole = networks.run_networks if small else run_experiment
+        report = whole(config, args.workdir, args.redo)
+    except Preempted as preempted:
+        print(
+            f"sublax: told to stop; {preempted}; the same command goes on from here",
+            file=sys.stderr,
+        )
+        return EXIT_STATUS
+    if hosts.is_first():
+        print(report)
     return 0
