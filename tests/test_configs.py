@@ -10,7 +10,7 @@ from sublax.settings import read_config
 
 __all__ = ["quick_compiles"]
 
-CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py") if path.stem != "sizes")
 DECODERS = [path for path in CONFIGS if path.stem != "mlp"]
 CUT = (
     "corpus.prompts=4",
