@@ -73,14 +73,24 @@ def test_a_plan_is_a_table(capsys, quick):
     assert told.count("\n|") == 6
 
 
-def test_what_does_not_fit_is_told_with_what_to_change():
-    program = {
-        "program": "student update",
-        "fits": False,
-        "memory": {"weights": 2**30, "scratch": 20 * 2**30, "total": 21 * 2**30},
+@pytest.mark.parametrize(
+    "program, weights, told",
+    [
+        ("student update", 1, "most of it scratch; set remat=full"),
+        ("corpus", 1, "most of it scratch; set a smaller corpus.batch_rows"),
+        ("answers", 1, "most of it scratch; take a larger slice"),
+        # Nothing else helps where the weights alone leave no room.
+        ("student update", 15, "much of it weights; cut them by a larger mesh.fsdp"),
+    ],
+)
+def test_what_does_not_fit_is_told_with_what_to_change(program, weights, told):
+    memory = {"weights": weights * 2**30, "scratch": 20 * 2**30, "total": (20 + weights) * 2**30}
+    plan = {
+        "chip": {"memory": CHIPS["v5e"].memory},
+        "programs": [{"program": program, "fits": False, "memory": memory}],
     }
-    (line,) = misfits({"chip": {"memory": CHIPS["v5e"].memory}, "programs": [program]})
-    assert line.startswith("student update: 21.0 GiB of 16 GiB, most of it scratch; set remat=full")
+    (line,) = misfits(plan)
+    assert line.startswith(f"{program}: {20 + weights}.0 GiB of 16 GiB, {told}")
 
 
 class TooLarge:

@@ -170,9 +170,14 @@ def misfits(plan: dict[str, Any]) -> list[str]:
         if one["fits"] is False:
             parts = {k: v for k, v in one["memory"].items() if k != "total"}
             most = max(parts, key=lambda name: parts[name])
+            share = "most of it"
+            # Weights that leave no room for anything else come first, whatever is larger.
+            if parts.get("weights", 0) > 0.8 * chip["memory"] * GIB:
+                most, share = "weights", "much of it"
+            advice = WITHOUT_BACKWARD.get(one["program"], {}).get(most) or ADVICE[most]
             found.append(
                 f"{one['program']}: {one['memory']['total'] / GIB:.1f} GiB of "
-                f"{chip['memory']:.0f} GiB, most of it {most}; {ADVICE[most]}"
+                f"{chip['memory']:.0f} GiB, {share} {most}; {advice}"
             )
     return found
 
@@ -183,6 +188,14 @@ ADVICE = {
     "optimizer": "cut it by a larger mesh.fsdp, or take fewer students_per_program",
     "cache": "set a smaller corpus.batch_rows",
     "scratch": "set remat=full, more microbatches, or fewer students_per_program",
+}
+
+
+# These keep nothing for a backward pass.
+WITHOUT_BACKWARD = {
+    "corpus": {"scratch": "set a smaller corpus.batch_rows, or take a larger slice"},
+    "answers": {"scratch": "take a larger slice", "cache": "take a larger slice"},
+    "score": {"scratch": "take a larger slice"},
 }
 
 
