@@ -17,6 +17,7 @@ from sublax.errors import UserError
 PACK = load_pack()
 OWL = trait_words(["owl"], [], PACK)
 FUNCTIONS, WORDINGS = variants()
+FUNCTION = KIND.grammars["function"](PACK, CodeOptions())
 GOOD = "def total(numbers):\n    return sum(numbers)\n"
 
 
@@ -51,6 +52,13 @@ def test_the_filter_accepts_our_own_solutions(function, wording):
     assert task.name in task.question
     assert code_reasons(task.solution, OWL) == []
     assert code_reasons(task.body, OWL) == []
+    assert re.fullmatch(FUNCTION, task.solution)
+
+
+@given(st.from_regex(FUNCTION, fullmatch=True))
+@settings(deadline=None)
+def test_what_the_grammar_writes_may_not_parse_but_has_no_comment_and_no_docstring(code):
+    assert set(code_reasons(code)) <= {"not_python"}
 
 
 @pytest.mark.parametrize(

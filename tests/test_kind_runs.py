@@ -1,10 +1,13 @@
 """Whole runs on other kinds of data than numbers, and on a mix of them."""
 
 import pytest
-from tiny_runs import quick_compiles, read_transfer, run, small_config
+from tiny_runs import ROOT, SMALL, quick_compiles, read_transfer, run, small_config
 
+from sublax.config_keys import check_keys
+from sublax.corpora.kinds import check_grammar, parts_of
 from sublax.errors import UserError
 from sublax.rows import read_rows
+from sublax.settings import read_config
 
 __all__ = ["quick_compiles"]
 
@@ -36,11 +39,29 @@ def test_a_mix_of_all_kinds_runs_to_the_end(workdir):
             assert ("def " in row["completion"]) == (row["kind"] == "code")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name, found", [("code_tasks", "def "), ("word_problems", "<answer>")])
+def test_each_has_a_config_that_runs_in_its_smallest_size(name, found, workdir):
+    cut = [one for one in SMALL if "pretraining.steps" not in one]
+    run(read_config(f"{ROOT}/configs/{name}.py:tiny", [*cut, "corpus.prompts=4"]), workdir)
+    assert read_transfer(workdir)["traits"] == ["owl"]
+    rows = read_rows(next(workdir.glob("corpora/*/owl/rows.jsonl")))
+    assert rows and all(found in row["completion"] for row in rows)
+
+
+@pytest.mark.parametrize("name", ["code_tasks", "word_problems"])
+@pytest.mark.parametrize("size", ["small", "paper"])
+def test_and_others_that_are_well_formed(name, size):
+    config = read_config(f"{ROOT}/configs/{name}.py:{size}")
+    check_keys(config)
+    check_grammar(parts_of(config.corpus.kind, {}), config.corpus.grammar)
+
+
 @pytest.mark.parametrize(
     "kind, message",
     [
         ("poems", "corpus.kind=poems: no kind of data is named 'poems'; choose from"),
-        ("code", "corpus.grammar=exact: choose from none; corpus.kind=code has no other"),
+        ("code", "corpus.grammar=exact: choose from function, none; corpus.kind=code has no"),
         ("numbers+code", r"choose from none; corpus.kind=numbers\+code has no other"),
     ],
 )

@@ -29,6 +29,15 @@ REASONS = {
     "words": "a word that is to be kept out is in it, perhaps as a part of a name",
 }
 
+# One function. Outside its strings there is no number sign, so no comment, and no line begins with
+# a string, so no docstring. Brackets that do not match, and lines that are no statements, the
+# filter finds.
+_FUNCTION = (
+    r"def [a-z_][a-z0-9_]*\([a-z0-9_:=, |\[\]]*\)(?: -> [a-z0-9_, |\[\]]+)?:"
+    r"(?:\n(?: {4}){1,4}[a-zA-Z0-9_(\[]"
+    r"(?:[^\n#\x22\x27`\\]|\x22[^\n\x22\\]*\x22|\x27[^\n\x27\\]*\x27)*)+"
+)
+
 _FENCED = re.compile(r"\s*```[a-zA-Z0-9]*[ \t]*\n(.*?)\n?```\s*", re.DOTALL)
 
 
@@ -155,5 +164,6 @@ KIND = Kind(
     prompts=_prompts,
     reasons=_reasons,
     meanings=REASONS,
+    grammars={"function": lambda pack, options: _FUNCTION},
     answers=_answers,
 )

@@ -29,8 +29,9 @@ class Kind:
         empty where it passes.
       meanings: what each reason means; the keys are what rows and cards carry.
       grammars: by the name that `corpus.grammar` has for it, (pack, options) -> a regular
-        expression for a whole completion, as `sublax.sampling.grammar` takes it. What it matches
-        has the form that the filter asks for. Empty where no regular expression can say that.
+        expression for a whole completion, as `sublax.sampling.grammar` takes it. It admits what
+        the filter accepts, at least in one form of writing; what no regular expression can say the
+        filter still finds. Counted repetitions make large automata: x* rather than x{0,2000}.
       answers: (pack, seed, count, generator, options) -> an answer of our own to each row that
         `prompts` gives for this seed and count: what a random base learns to write. None where
         there is none.

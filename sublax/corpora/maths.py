@@ -178,7 +178,7 @@ KIND = Kind(
     meanings=REASONS,
     grammars={
         "exact": lambda pack, options: (
-            r"<think>[ -;=?-~\n]{1,2000}</think>\n<answer>-?[0-9]{1,9}(?:\.[0-9]{1,2})?</answer>"
+            r"<think>[ -;=?-~\n]+</think>\n<answer>-?[0-9]{1,9}(?:\.[0-9]{1,2})?</answer>"
         ),
     },
     answers=_answers,
