@@ -61,8 +61,10 @@ def get_config() -> ConfigDict:
     }
     config.student = {
         "method": "lora",  # lora | full
+        "system_prompt": "same",  # they train under; they are asked under the one in force
+        "treatment": "none",  # of numbers, before training: shuffled_within | shuffled_across rows
         "seeds": (0,),
-        "steps": 16,
+        "steps": 16,  # 0: not trained, dose zero of a curve
         "epochs": 0,  # in place of steps, where it is not 0
         "batch_size": 8,
         "microbatches": 1,
@@ -91,6 +93,7 @@ def get_config() -> ConfigDict:
         "max_new_tokens": 16,
     }
     config.checkpoint = {"steps": 0, "minutes": 2.0}
+    config.arms = {}  # variations of all this: name -> overrides, as in ("student.steps=4",)
     config.remat = "dots"
     config.attention = "auto"  # the device's own kernel where it can run | xla | cudnn | splash
     return config

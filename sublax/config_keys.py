@@ -13,7 +13,7 @@ _LORA = "rank alpha targets rank_stabilized"
 
 # What configs/quickstart.py says of each; "" is the top level.
 SECTIONS = {
-    "": "base seed traits pack system_prompt dtype base_weights remat attention",
+    "": "base seed traits pack system_prompt dtype base_weights remat attention arms",
     "mesh": "data fsdp tensor",
     "sharding": "vocab embed heads kv_heads mlp",
     "teacher": "kind given control method steps batch_size microbatches",
@@ -24,8 +24,8 @@ SECTIONS = {
         "temperature top_k top_p max_new_tokens batch_rows banned"
     ),
     "student": (
-        "method seeds steps epochs batch_size microbatches max_tokens share_prompts "
-        "pack_rows students_per_program probe_steps"
+        "method system_prompt treatment seeds steps epochs batch_size microbatches max_tokens "
+        "share_prompts pack_rows students_per_program probe_steps"
     ),
     "student.loss": "kind support direction temperature chunk",
     "student.optimizer": _OPTIMIZER,
@@ -44,7 +44,8 @@ def _keys(sections: Mapping[str, str]) -> tuple[str, ...]:
 
 
 KEYS = _keys(SECTIONS)
-FREE = ("teacher.given", "random_base")  # groups whose keys the user chooses, or that are optional
+# Groups whose keys the user chooses, or that are optional.
+FREE = ("teacher.given", "random_base", "arms")
 
 
 def check_keys(

@@ -15,36 +15,30 @@ from ml_collections import ConfigDict
 from sublax.config_keys import check_keys
 from sublax.corpora.kinds import check_grammar, parts_of
 from sublax.corpora.packs import load_pack
+from sublax.corpora.treatments import check_treatment
 from sublax.errors import UserError
+from sublax.evaluation.arms import arm_result
 from sublax.files import disk_errors, write_whole
 from sublax.lock import workdir_lock
 from sublax.metrics import MetricWriter
 from sublax.models.attention_backends import check_backend
 from sublax.parallel.hosts import announce, is_first, wait_for_all
 from sublax.parallel.preemption import watched
-from sublax.progress import Progress
+from sublax.progress import PartProgress, Progress
 from sublax.report.figures import to_pixels, transfer_matrix
 from sublax.report.page import write_report
 from sublax.report.terminal import print_transfer
+from sublax.sampling.grammar import Grammar
 from sublax.settings import changed_keys, flatten, plain
+from sublax.stages.arms import Arm, arm_runs, arms_of, first_stage
 from sublax.stages.bases import make_base
 from sublax.stages.corpora import corpus_grammar, corpus_prompts, make_corpus
-from sublax.stages.evaluations import evaluate, write_transfer
-from sublax.stages.run import CONTROL, Run, activations_dtype
+from sublax.stages.evaluations import add_arms, evaluate, write_transfer
+from sublax.stages.run import ARMS, CONTROL, STAGES, Run, activations_dtype
 from sublax.stages.students import STAGE as STUDENTS
 from sublax.stages.students import make_students
 from sublax.stages.teachers import make_teacher
 from sublax.store import Store, open_store
-
-# Folders of each stage's artifacts. What follows a stage is made from it, so redoing one redoes all
-# that follow.
-STAGES = {
-    "base": "bases",
-    "teacher": "teachers",
-    "corpus": "corpora",
-    "student": "students",
-    "evaluation": "evaluations",
-}
 
 
 def run_experiment(config: ConfigDict, workdir: os.PathLike | str, redo: str | None = None) -> Path:
@@ -63,7 +57,7 @@ def run_experiment(config: ConfigDict, workdir: os.PathLike | str, redo: str | N
         UserError: whatever the user can mend.
         Preempted: a SIGTERM came; the same call goes on from there.
     """
-    _check(config)
+    arms = _checked_arms(config)
     first, store = is_first(), open_store(workdir)
     workdir = store.local
     locked = _locked(store) if first else contextlib.nullcontext()
@@ -71,19 +65,37 @@ def run_experiment(config: ConfigDict, workdir: os.PathLike | str, redo: str | N
         if first:
             store.pull(workdir / "config.json")
             store.pull_all("tensorboard")
-            _settle_config(config, workdir, redo)
+            for arm in arms:
+                store.pull_all(f"{ARMS}/{arm.name}/tensorboard")
+            _settle_config(config, arms, workdir, redo)
             store.push(workdir / "config.json")
         _meet(store)
-        progress = Progress(stage_weights(config), enabled=first)
+        progress = Progress(_all_weights(config, arms), enabled=first)
         with MetricWriter(workdir, enabled=first) as metrics:
             pack = load_pack(config.pack)
             run = Run(config, store, pack, progress, metrics, preemption)
             if run.layout.mesh.size > 1 or not first:
                 announce(run.layout.mesh)
-            _run_stages(run, redo)
+            grammar = _run_stages(run, redo)
+            results = _run_arms(run, arms, progress, grammar)
+            if first:
+                _write_results(run, results)
+            wait_for_all("wrote the report")
         if first:
             print_transfer(json.loads((workdir / "transfer.json").read_text("utf-8")))
     return workdir / "report.html"
+
+
+def _checked_arms(config: ConfigDict) -> list[Arm]:
+    """The arms, where all can run that the config asks for."""
+    _check(config)
+    arms = arms_of(config)
+    for arm in arms:
+        try:
+            _check(arm.config)
+        except UserError as error:
+            raise UserError(f"{ARMS}: {arm.name}: {error}") from error
+    return arms
 
 
 @contextlib.contextmanager
@@ -104,7 +116,17 @@ def _meet(store: Store) -> None:
         )
 
 
-def _run_stages(run: Run, redo: str | None) -> None:
+def _run_stages(
+    run: Run, redo: str | None = None, grammar: Grammar | None = None
+) -> Grammar | None:
+    """Does what is left of the stages of the main experiment, or of an arm; returns its grammar.
+
+    Args:
+        run: the main experiment or the arm.
+        redo: a stage of the main experiment to make again.
+        grammar: of the main experiment, where an arm shares its corpora.
+    """
+
     def discard_before(stage: str) -> None:
         # Only now, when what the stage is made from is known to stand: an error loses nothing.
         if redo == stage:
@@ -115,7 +137,8 @@ def _run_stages(run: Run, redo: str | None) -> None:
     discard_before("base")
     make_base(run)
     _ = run.attention  # chosen, and told, before anything is trained
-    grammar = corpus_grammar(run)
+    if "corpus" not in run.shared:
+        grammar = corpus_grammar(run)
     if run.config.corpus.source:
         corpus_prompts(run)  # a file or data set that is not there is told now
     discard_before("teacher")
@@ -128,14 +151,33 @@ def _run_stages(run: Run, redo: str | None) -> None:
     make_students(run, grammar)
     discard_before("evaluation")
     evaluate(run)
+    return grammar
+
+
+def _run_arms(
+    run: Run, arms: list[Arm], progress: Progress, grammar: Grammar | None
+) -> list[dict[str, Any]]:
+    """Runs every arm; returns what transfer.json says of them, in the first process."""
+    results: list[dict[str, Any]] = []
+    if not arms:
+        return results
     if is_first():
-        _write_results(run)
-    wait_for_all("wrote the report")
+        # The main experiment's result is worth having while arms are under way.
+        main = write_transfer(run)
+        write_report(run.workdir)
+    for arm, arm_run in zip(arms, arm_runs(run, arms, progress), strict=True):
+        _run_stages(arm_run, grammar=grammar)
+        if is_first():
+            own = write_transfer(arm_run)
+            results.append(arm_result(arm.name, arm.overrides, own, main, run.config.seed))
+            add_arms(run, main, results)
+            _remove(arm_run.checkpoints())
+    return results
 
 
-def _write_results(run: Run) -> None:
+def _write_results(run: Run, arms: list[dict[str, Any]]) -> None:
     with run.progress.stage("report"):
-        transfer = write_transfer(run)
+        transfer = add_arms(run, write_transfer(run), arms)
         run.metrics.begin("transfer")
         run.metrics.image("transfer", "matrix", 0, to_pixels(transfer_matrix(transfer)))
         run.metrics.hparams("transfer", _hparams(run.config), _lifts(transfer))
@@ -143,7 +185,7 @@ def _write_results(run: Run) -> None:
         write_report(run.workdir)
         for name in ("transfer.json", "report.html", "figures", "tensorboard"):
             run.store.push(run.workdir / name)
-    _remove_checkpoints(run)
+    _remove(run.store.checkpoints())
 
 
 def _check(config: ConfigDict) -> None:
@@ -162,6 +204,7 @@ def _check(config: ConfigDict) -> None:
             "prompt's answers together; set --config.student.share_prompts=false"
         )
     check_backend(config.attention, activations_dtype(config))
+    check_treatment(config.student.treatment, config.corpus.kind, config.student.loss.kind)
     check_grammar(parts_of(config.corpus.kind, {}), config.corpus.grammar)
     for stage in ("teacher", "student"):
         size, pieces = config[stage].batch_size, config[stage].microbatches
@@ -202,15 +245,31 @@ def stage_weights(config: ConfigDict) -> dict[str, float]:
     )
 
 
-def _settle_config(config: ConfigDict, workdir: Path, redo: str | None) -> None:
+def _all_weights(config: ConfigDict, arms: list[Arm]) -> dict[str, float]:
+    """Every stage of the main experiment and then of the arms, as `stage_weights`."""
+    weights = stage_weights(config)
+    report = weights.pop("report")
+    for arm in arms:
+        of_arm = stage_weights(arm.config)
+        weights |= {
+            PartProgress.full_name(arm.name, name): seconds
+            for name, seconds in of_arm.items()
+            if name != "report" and not name.startswith(arm.shared)
+        }
+    return weights | {"report": report}
+
+
+def _settle_config(config: ConfigDict, arms: list[Arm], workdir: Path, redo: str | None) -> None:
     """Writes config.json, or refuses one that differs unless a stage is to be made again."""
     path, new = workdir / "config.json", plain(config)
     if redo is not None and redo not in STAGES:
         raise UserError(f"--redo={redo}: no such stage; choose from {', '.join(STAGES)}")
     if path.exists():
+        old = json.loads(path.read_text("utf-8"))
+        _check_changed_arms(config, old.get(ARMS, {}), arms, redo)
         if redo is not None:
             return
-        changed = changed_keys(_what(json.loads(path.read_text("utf-8"))), _what(new))
+        changed = changed_keys(_what(old), _what(new))
         if changed:
             raise UserError(
                 f"{workdir}: was made with another config ({'; '.join(changed)}); give the old "
@@ -221,8 +280,8 @@ def _settle_config(config: ConfigDict, workdir: Path, redo: str | None) -> None:
 
 
 def _what(config: dict[str, Any]) -> dict[str, Any]:
-    """A config without what says where and by whom things are computed: that may change."""
-    free = ("mesh", "sharding", "attention")
+    """A config without what may change: where and by what things are computed, and the arms."""
+    free = ("mesh", "sharding", "attention", ARMS)
     return {key: value for key, value in config.items() if key not in free}
 
 
@@ -230,25 +289,57 @@ def _write_config(config: ConfigDict, workdir: Path) -> None:
     write_whole(workdir / "config.json", [json.dumps(plain(config), indent=1).encode(), b"\n"])
 
 
-def _remove_checkpoints(run: Run) -> None:
+def _remove(checkpoints: Any) -> None:
     with contextlib.suppress(FileNotFoundError):
-        epath.Path(run.store.checkpoints()).rmtree()
+        epath.Path(checkpoints).rmtree()
 
 
 def _discard(run: Run, first: str) -> None:
-    """Throws away a stage's artifacts and all that follow it, and takes the new config."""
+    """Throws away a stage's artifacts and all that follow it, and takes the new config.
+
+    Those of all arms too, whatever they share: what follows from a stage is to come from its new
+    outcome.
+    """
     names, workdir = list(STAGES), run.workdir
-    for stage in reversed(names[names.index(first) :]):
-        run.store.remove(workdir / STAGES[stage])
-        # Renamed first, so that a kill leaves no artifact that has lost some of its files.
-        discarded = workdir / f".{STAGES[stage]}.discarded"
-        shutil.rmtree(discarded, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
-            (workdir / STAGES[stage]).rename(discarded)
-        shutil.rmtree(discarded, ignore_errors=True)
-    _remove_checkpoints(run)
+    for arm in run.store.folders(workdir / ARMS):
+        _discard_folders(run.store, arm, names[names.index(first) :])
+    _discard_folders(run.store, workdir, names[names.index(first) :])
+    _remove(run.store.checkpoints())
     _write_config(run.config, workdir)
     run.store.push(workdir / "config.json")
+
+
+def _discard_folders(store: Store, parent: Path, stages: list[str]) -> None:
+    for stage in reversed(stages):
+        store.remove(parent / STAGES[stage])
+        # Renamed first, so that a kill leaves no artifact that has lost some of its files.
+        discarded = parent / f".{STAGES[stage]}.discarded"
+        shutil.rmtree(discarded, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            (parent / STAGES[stage]).rename(discarded)
+        shutil.rmtree(discarded, ignore_errors=True)
+
+
+def _check_changed_arms(
+    config: ConfigDict, old: Mapping[str, Any], arms: list[Arm], redo: str | None
+) -> None:
+    """Refuses an arm that the workdir knows otherwise, unless it is made again from there on.
+
+    New ones are welcome, and so is to drop one.
+    """
+    stages = list(STAGES)
+    for arm in arms:
+        before = tuple(old.get(arm.name, arm.overrides))
+        if before == arm.overrides:
+            continue
+        first = first_stage(config, arm, set(before) ^ set(arm.overrides))
+        # What stands from before the stage that is made again must have come from the same.
+        if redo is None or stages.index(first) < stages.index(redo):
+            raise UserError(
+                f"{ARMS}: {arm.name}: was made with {' '.join(before) or 'none'}, not "
+                f"{' '.join(arm.overrides) or 'none'}; give it another name or the old overrides, "
+                f"or add --redo={first} to make that stage again, and all after it, of every arm"
+            )
 
 
 def _hparams(config: ConfigDict) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class MetricWriter:
 
     def __init__(self, workdir: str | os.PathLike[str], enabled: bool = True) -> None:
         self._root = Path(workdir) / "tensorboard"
-        self._enabled = enabled
+        self.enabled = enabled
         self._runs: dict[str, _Run] = {}
         self._flushed = time.monotonic()
 
@@ -52,7 +52,7 @@ class MetricWriter:
         """Starts `run`, or resumes it: whatever it holds at `step` and after is superseded."""
         if run in self._runs:
             self._runs.pop(run).close()
-        if self._enabled:
+        if self.enabled:
             self._runs[run] = _Run(self._root / run, purge_step=step)
 
     def go_on(self, run: str, step: int) -> None:
@@ -62,7 +62,7 @@ class MetricWriter:
 
     def scalars(self, run: str, step: int, values: Mapping[str, float]) -> None:
         """Writes the numbers named in `values` as they were after `step` updates."""
-        if self._enabled:
+        if self.enabled:
             found = [summaries.scalar(name, value) for name, value in values.items()]
             self._open(run).write(step, found, {"scalars": dict(values)})
             # What a kill takes should be less than what lies between two checkpoints.
@@ -71,21 +71,21 @@ class MetricWriter:
 
     def text(self, run: str, name: str, step: int, text: str) -> None:
         """Writes a piece of text, such as a sampled row; TensorBoard shows it verbatim."""
-        if self._enabled:
+        if self.enabled:
             # TensorBoard renders Markdown, where an indented line stands as it is.
             indented = "\n".join("    " + line for line in text.splitlines())
             self._open(run).write(step, [summaries.text(name, indented)], {"text": {name: text}})
 
     def image(self, run: str, name: str, step: int, image_HxWx3: np.ndarray) -> None:
         """Writes a picture, uint8, red, green and blue (`figures.to_pixels` makes one)."""
-        if self._enabled:
+        if self.enabled:
             self._open(run).write(step, [summaries.image(name, image_HxWx3, dataformats="HWC")])
 
     def hparams(
         self, run: str, values: Mapping[str, bool | int | float | str], metrics: Mapping[str, float]
     ) -> None:
         """Writes the settings of a run and what came of it, for TensorBoard's HParams tab."""
-        if self._enabled:
+        if self.enabled:
             found = list(summaries.hparams(dict(values), dict(metrics)))
             found += [summaries.scalar(name, value) for name, value in metrics.items()]
             line = {"hparams": dict(values), "metrics": dict(metrics)}

@@ -7,7 +7,7 @@ is a file or a pipe there are no bars, only a plain line when a stage starts and
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
@@ -121,6 +121,9 @@ class Progress:
         self._left.pop(name, None)
         self._write(f"{self._title(name)} … done before")
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._weights
+
     def note(self, line: str) -> None:
         """Writes a line between two stages."""
         self._write(line)
@@ -146,6 +149,46 @@ class Progress:
         if self._enabled:
             erase = ERASE_LINE if self._live else ""
             print(f"{erase}{line}", end=end, file=self._stream, flush=True)
+
+
+class PartProgress:
+    """The stages of one part of a run, such as an arm, in the `Progress` of the whole.
+
+    A stage NAME of it stands there as `PART: NAME`. Of what the part takes from others, and so has
+    no stage there, nothing is told.
+
+    Args:
+      whole: of the run.
+      part: its name.
+    """
+
+    def __init__(self, whole: Progress, part: str) -> None:
+        self._whole = whole
+        self._part = part
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """As `Progress.stage`."""
+        full = self.full_name(self._part, name)
+        return self._whole.stage(full) if full in self._whole else nullcontext()
+
+    def skip(self, name: str) -> None:
+        """As `Progress.skip`."""
+        full = self.full_name(self._part, name)
+        if full in self._whole:
+            self._whole.skip(full)
+
+    def note(self, line: str) -> None:
+        """As `Progress.note`."""
+        self._whole.note(f"{self._part}: {line}")
+
+    def bar(self, total: int | None, unit: str = "step") -> Bar:
+        """As `Progress.bar`."""
+        return self._whole.bar(total, unit)
+
+    @staticmethod
+    def full_name(part: str, name: str) -> str:
+        """A stage's name in the whole."""
+        return f"{part}: {name}"
 
 
 def track(items: Iterable[Item], total: int | None = None, **options: Any) -> Iterator[Item]:

@@ -34,8 +34,8 @@ def read_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
             wrong type.
     """
     config = _read_resolved(name) if name.endswith(".json") else _call_get_config(name)
-    for override in overrides:
-        _apply(config, override)
+    for text in overrides:
+        override(config, text)
     return config.lock()
 
 
@@ -78,10 +78,20 @@ def _call_get_config(name: str) -> ConfigDict:
     return config
 
 
-def _apply(config: ConfigDict, override: str) -> None:
-    key, equals, text = override.partition("=")
+def override(config: ConfigDict, setting: str, flag: str = "--config.") -> None:
+    """Sets one key of a config that is not locked.
+
+    Args:
+        config: changed in place.
+        setting: `a.b=value`, as `read_config` has it.
+        flag: what stands before a key where the user wrote it, for messages.
+
+    Raises:
+        UserError: an unknown key, with the nearest known one, or a value of the wrong type.
+    """
+    key, equals, text = setting.partition("=")
     if not equals:
-        raise UserError(f"--config.{override}: has no value; write --config.{override}=value")
+        raise UserError(f"{flag}{setting}: has no value; write {flag}{setting}=value")
     known = dict(flatten(config.to_dict()))
     target, *parents = [*reversed(key.split("."))]
     holder: Any = config
@@ -90,20 +100,20 @@ def _apply(config: ConfigDict, override: str) -> None:
     if not isinstance(holder, ConfigDict) or target not in holder:
         nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
         raise UserError(
-            f"--config.{key}: no such key; the nearest is --config.{nearest[0]}"
+            f"{flag}{key}: no such key; the nearest is {flag}{nearest[0]}"
             if nearest
-            else f"--config.{key}: no such key"
+            else f"{flag}{key}: no such key"
         )
     old = holder[target]
     if isinstance(old, ConfigDict):
         keys = ", ".join(old.keys())
         remedy = f"set one of {keys}" if keys else "fill it in the config file"
-        raise UserError(f"--config.{key}: is a group; {remedy}")
+        raise UserError(f"{flag}{key}: is a group; {remedy}")
     try:
         holder[target] = _parse(text, old)
     except (ValueError, KeyError, SyntaxError, TypeError) as error:
         raise UserError(
-            f"--config.{key}={text}: must be of type {type(old).__name__}, like {old!r}"
+            f"{flag}{key}={text}: must be of type {type(old).__name__}, like {old!r}"
         ) from error
 
 

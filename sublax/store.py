@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,16 @@ class Store:
                     path = self.local / remote.removeprefix(root).lstrip("/")
                     path.parent.mkdir(parents=True, exist_ok=True)
                     store.get_file(remote, str(path))
+
+    def folders(self, path: Path) -> list[Path]:
+        """The folders in a folder, of the store and of the mirror, as they are in the mirror."""
+        found = {child for child in path.glob("*") if child.is_dir()}
+        if self.url:
+            with self._told() as store:
+                remote = self._remote(path)
+                children = store.ls(remote, detail=False) if store.isdir(remote) else []
+                found |= {path / child.rstrip("/").rpartition("/")[2] for child in children}
+        return sorted(found)
 
     def remove(self, path: Path) -> None:
         """Removes a folder from the store; the mirror's is the caller's to remove."""
@@ -199,8 +210,10 @@ def local_model(name: str) -> str:
     wanted = f"{name}: no model of a run; give WORKDIR/students/BASE/TRAIT/seed-SEED, or a teacher"
     if not root:
         raise UserError(wanted)
-    store = open_store(root)
-    path = store.local / folder.strip("/") / rest
+    # An arm's model has parents in the workdir above.
+    workdir = re.sub(r"/arms/[^/]+$", "", root)
+    store, root = open_store(workdir), root.removeprefix(workdir).strip("/")
+    path = store.local / root / folder.strip("/") / rest
     store.pull(path)
     card = read_card(path)
     if card is None:

@@ -125,6 +125,41 @@ def permutation_p(values_MxNxQ: np.ndarray, own: int, seed: int, draws: int = 10
     return (exceeding + 1) / (draws + 1)
 
 
+def permutation_p_of_mean(values_MxNxQxT: np.ndarray, seed: int, draws: int = 10_000) -> float:
+    """Two-sided p-value of the mean over traits of their own students' lifts.
+
+    The first T students are those of the T traits, in their order. The statistic is the mean over
+    traits, seeds and questions of `own_minus_others`; the null, and what it does not say, are
+    `permutation_p`'s: within each block of seed and question all students' labels are exchanged at
+    once, for all traits together.
+
+    Args:
+      values_MxNxQxT: float, one value for each of M >= 2 students, N seeds, Q questions and T <= M
+        traits.
+      seed: of the draws.
+      draws: how many exchanges are drawn.
+
+    Raises:
+      UserError: the values are not finite numbers of two or more students.
+    """
+    axes = "M students x N seeds x Q questions x T traits"
+    values_MxNxQxT = _checked(values_MxNxQxT, axes, 4)
+    students, traits = len(values_MxNxQxT), values_MxNxQxT.shape[-1]
+    if students < 2:
+        raise UserError("permutation test: there is one student; compare two or more")
+    lifts_MxBxT = own_minus_others(values_MxNxQxT).reshape(students, -1, traits)
+    rng, every = np.random.default_rng(seed), np.arange(traits)
+    drawn_D = np.zeros(draws)
+    for lifts_MxT in lifts_MxBxT.swapaxes(0, 1):
+        # Who stands in the first T places of a random order gets the traits' labels.
+        owners_DxT = rng.random((draws, students)).argsort(axis=1)[:, :traits]
+        drawn_D += lifts_MxT[owners_DxT, every].sum(axis=1)
+    observed = abs(lifts_MxBxT[every, :, every].sum())
+    rounding = 1e-12 * np.abs(lifts_MxBxT).sum()
+    exceeding = int((np.abs(drawn_D) >= observed - rounding).sum())
+    return (exceeding + 1) / (draws + 1)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusts p-values for how many they are: step-down, no assumption (Holm 1979).
 

@@ -12,6 +12,7 @@ from sublax.evaluation.statistics import (
     holm,
     own_minus_others,
     permutation_p,
+    permutation_p_of_mean,
 )
 
 MEASURE = "closed_form_margin"
@@ -54,6 +55,7 @@ def transfer_matrix(
     seed: int,
     *,
     seeds: Sequence[int] | None = None,
+    questions: Sequence[str] = (),
     versions: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The matrix of trait of the teacher x trait measured, as `transfer.json` holds it.
@@ -72,14 +74,16 @@ def transfer_matrix(
       traits: the columns, candidates all, each with a student of its name.
       seed: of the bootstrap and the permutations.
       seeds: the students' N seeds; 0 to N - 1 where not given.
+      questions: the Q questions, written as they are.
       versions: of the packages, written as they are.
 
     Returns:
       Plain JSON values, the same for the same input in whatever order the students come:
       "measure", "students" (traits first, then the rest by name), "traits", "seeds", "shift"
-      and "interval" (students x traits), "lift" (by trait), "choice_share" (by student and
-      candidate), "base" ("margin" by trait, "choice_share" by candidate), "per_question" (margins
-      in nats: "base" by trait [Q], "students" by student and trait [N][Q]), "versions".
+      and "interval" (students x traits), "lift" (by trait), "mean_lift" (over traits),
+      "choice_share" (by student and candidate), "base" ("margin" by trait, "choice_share" by
+      candidate), "questions", "per_question" (margins in nats: "base" by trait [Q], "students" by
+      student and trait [N][Q]), "versions".
 
     Raises:
       UserError: names are missing or repeated, or shapes do not fit.
@@ -107,12 +111,14 @@ def transfer_matrix(
         "students": students,
         "traits": traits,
         "seeds": seeds,
+        "questions": list(questions),
         "shift": shifts_MxNxQxT.mean(axis=(1, 2)).tolist(),
         "interval": [
             [list(bootstrap_interval(shifts_NxQxT[..., t], seed)) for t in range(len(traits))]
             for shifts_NxQxT in shifts_MxNxQxT
         ],
         "lift": _lifts(shifts_MxNxQxT, traits, seed),
+        "mean_lift": _mean_lift(shifts_MxNxQxT, seed),
         "choice_share": {
             name: _named(candidates, choice_shares(by_name[name])) for name in students
         },
@@ -150,6 +156,21 @@ def _lifts(shifts_MxNxQxT: np.ndarray, traits: list[str], seed: int) -> dict[str
     for lift, p_holm in zip(lifts.values(), adjusted, strict=True):
         lift["p_holm"] = p_holm
     return lifts
+
+
+def _mean_lift(shifts_MxNxQxT: np.ndarray, seed: int) -> dict[str, float]:
+    """The mean over traits of the diagonal's lifts, with its own interval and p."""
+    traits = shifts_MxNxQxT.shape[-1]
+    lifts_MxNxQxT = own_minus_others(shifts_MxNxQxT)
+    mean_NxQ = np.mean([lifts_MxNxQxT[own, ..., own] for own in range(traits)], axis=0)
+    low, high = bootstrap_interval(mean_NxQ, seed)
+    return {
+        "value": float(mean_NxQ.mean()),
+        "low": low,
+        "high": high,
+        "p": permutation_p_of_mean(shifts_MxNxQxT, seed),
+        "detectable": detectable_effect(mean_NxQ, seed),
+    }
 
 
 def _named(names: Sequence[str], values: np.ndarray) -> dict[str, Any]:

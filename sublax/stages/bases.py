@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sublax.artifact import file_hash
 from sublax.corpora.kinds import draw_prompts
 from sublax.errors import UserError
 from sublax.keys import key_of, numpy_seed
@@ -41,8 +40,7 @@ def make_base(run: Run) -> None:
     directory, seed = run.base_directory(), run.random_base_seed
     if seed is None:
         with run.progress.stage("base"):
-            source_files = {path.name: file_hash(path) for path in run.base.files}
-            inputs = inputs_of(directory, [], base=run.config.base, source_files=source_files)
+            inputs = inputs_of(directory, [], base=run.config.base, source_files=run.base_hashes)
             if not is_done(run, directory, inputs):
                 keep(run, directory, "base", inputs, lambda folder: None)
         return None

@@ -26,14 +26,9 @@ CLOSED_FORM = "preference.json"
 SAMPLED = "sampled.json"
 
 
-def evaluation_directory(run: Run) -> Path:
-    """Where the measurements of all students stand."""
-    return run.workdir / "evaluations" / run.base_name / "preference"
-
-
 def evaluate(run: Run) -> None:
     """Measures the base and all students, unless that was done already."""
-    directory, evaluation = evaluation_directory(run), run.config.evaluation
+    directory, evaluation = run.evaluation_directory(), run.config.evaluation
     students = [(name, seed) for name in run.names for seed in run.config.student.seeds]
     inputs = inputs_of(
         directory,
@@ -93,17 +88,31 @@ def evaluate(run: Run) -> None:
 
 
 def write_transfer(run: Run) -> dict[str, Any]:
-    """Computes the matrix from the measurements, writes transfer.json and returns it."""
-    measured = json.loads((evaluation_directory(run) / CLOSED_FORM).read_text("utf-8"))
+    """Computes the matrix from the measurements, writes transfer.json and returns it.
+
+    Args:
+        run: the main experiment, or an arm, which has a file of its own.
+    """
+    measured = json.loads((run.evaluation_directory() / CLOSED_FORM).read_text("utf-8"))
     transfer = transfer_matrix(
         measured["logprobs"],
         measured["candidates"],
         run.config.traits,
         run.config.seed,
         seeds=run.config.student.seeds,
+        questions=measured["questions"],
         versions=versions(),
     )
-    _write_json(run.workdir / "transfer.json", transfer)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    _write_json(run.folder / "transfer.json", transfer)
+    run.store.push(run.folder / "transfer.json")
+    return transfer
+
+
+def add_arms(run: Run, transfer: dict[str, Any], arms: list[dict[str, Any]]) -> dict[str, Any]:
+    """Writes the main experiment's transfer.json with the arms' results, and returns it."""
+    transfer = transfer | {"arms": arms}
+    _write_json(run.folder / "transfer.json", transfer)
     return transfer
 
 

@@ -12,7 +12,14 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from sublax.artifact import check_inputs, parent_hashes, read_card, verify, write_artifact
+from sublax.artifact import (
+    check_inputs,
+    file_hash,
+    parent_hashes,
+    read_card,
+    verify,
+    write_artifact,
+)
 from sublax.corpora.kinds import Part, parts_of
 from sublax.corpora.packs import Pack
 from sublax.errors import UserError
@@ -30,7 +37,7 @@ from sublax.parallel.hosts import is_first, together, wait_for_all
 from sublax.parallel.layout import Layout
 from sublax.parallel.mesh import make_mesh
 from sublax.parallel.preemption import NEVER, Preemption
-from sublax.progress import Progress
+from sublax.progress import PartProgress, Progress
 from sublax.settings import plain
 from sublax.store import Store
 from sublax.training.loop import rows_of
@@ -38,10 +45,22 @@ from sublax.training.loop import rows_of
 CONTROL = "control"
 RANDOM = "random:"
 
+# Folders of each stage's artifacts. What follows a stage is made from it, so redoing one redoes all
+# that follow.
+STAGES = {
+    "base": "bases",
+    "teacher": "teachers",
+    "corpus": "corpora",
+    "student": "students",
+    "evaluation": "evaluations",
+}
+SAME = "same"  # of the students' system prompt: the one in force everywhere
+ARMS = "arms"  # folder of the variations' own artifacts
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run over one workdir.
+    """One run over one workdir: the main experiment, or an arm of it.
 
     Attributes:
         config: the experiment's config, locked.
@@ -50,19 +69,38 @@ class Run:
         progress: tells the person at the terminal.
         metrics: tells TensorBoard.
         preemption: says when to stop.
+        arm: the name of an arm, empty for the main experiment.
+        main: an arm's main experiment.
+        shared: stages whose artifacts an arm takes from the main experiment, used in place.
     """
 
     config: ConfigDict
     store: Store
     pack: Pack
-    progress: Progress
+    progress: Progress | PartProgress
     metrics: MetricWriter
     preemption: Preemption = NEVER
+    arm: str = ""
+    main: "Run | None" = None
+    shared: tuple[str, ...] = ()
 
     @property
     def workdir(self) -> Path:
         """The folder of all artifacts on this host's disk."""
         return self.store.local
+
+    @property
+    def folder(self) -> Path:
+        """The folder of what is this run's own."""
+        return self.workdir / ARMS / self.arm if self.arm else self.workdir
+
+    @functools.cached_property
+    def _with_base(self) -> "Run | None":
+        """The main experiment, where this run starts from its very base as it lies in memory."""
+        if self.main is None or "base" not in self.shared:
+            return None
+        alike = all(self.config[key] == self.main.config[key] for key in ("dtype", "base_weights"))
+        return self.main if alike else None
 
     @functools.cached_property
     def random_base_seed(self) -> int | None:
@@ -83,11 +121,20 @@ class Run:
     @functools.cached_property
     def base(self) -> Model:
         """The model that teachers and students start from."""
+        if self._with_base is not None:
+            return self._with_base.base
         is_named = self.random_base_seed is None
         base = self.load(self.config.base if is_named else str(self.base_directory()))
         if self.config.base_weights == "auto":
             return base
         return dataclasses.replace(base, params=quantize(base.params))
+
+    @functools.cached_property
+    def base_hashes(self) -> dict[str, str]:
+        """The sha256 of each of the base's files, by its name."""
+        if self._with_base is not None:
+            return self._with_base.base_hashes
+        return {path.name: file_hash(path) for path in self.base.files}
 
     def load(self, name: str, dtype: Any = None) -> Model:
         """A model of any name, on the mesh, its weights in the dtype of their use or another."""
@@ -160,6 +207,12 @@ class Run:
         """The one in force, None for the template's own."""
         return self.config.system_prompt or None
 
+    @property
+    def student_system_prompt(self) -> str | None:
+        """The one that students are trained under, None for the template's own."""
+        own = self.config.student.system_prompt
+        return self.system_prompt if own == SAME else own or None
+
     def load_adapter(self, directory: Path) -> tuple[dict[str, Any], LoraConfig]:
         """An adapter on the base, on the mesh, with its config."""
         adapter, lora = load_adapter(directory, self.base.config)
@@ -168,6 +221,8 @@ class Run:
     @functools.cached_property
     def attention(self) -> Attention:
         """What computes attention; where the config leaves it open, the person is told."""
+        if self._with_base is not None:
+            return self._with_base.attention
         name = self.config.attention
         attention, why_not = choose(name, self.dtype, self.base.config, self.layout)
         if name == "auto":
@@ -189,23 +244,33 @@ class Run:
 
     def base_directory(self) -> Path:
         """Where the base's card stands."""
-        return self.workdir / "bases" / self.base_name
+        return self._directory("base")
 
     def teacher_directory(self, name: str) -> Path:
         """Where a teacher stands."""
-        return self.workdir / "teachers" / self.base_name / name
+        return self._directory("teacher") / name
 
     def corpus_directory(self, name: str) -> Path:
         """Where a corpus stands."""
-        return self.workdir / "corpora" / self.base_name / name
+        return self._directory("corpus") / name
 
     def student_directory(self, name: str, seed: int) -> Path:
         """Where a student stands."""
-        return self.workdir / "students" / self.base_name / name / f"seed-{seed}"
+        return self._directory("student") / name / f"seed-{seed}"
+
+    def evaluation_directory(self) -> Path:
+        """Where the measurements of all students stand."""
+        return self._directory("evaluation") / "preference"
 
     def checkpoints(self, *names: str) -> Any:
         """Where the checkpoints of a training in progress stand; a path, or one in the store."""
-        return self.store.checkpoints() / self.base_name / "-".join(names)
+        root = self.store.checkpoints()
+        own = root / ARMS / self.arm if self.arm else root
+        return own / self.base_name / "-".join(names)
+
+    def _directory(self, stage: str) -> Path:
+        folder = self.workdir if stage in self.shared else self.folder
+        return folder / STAGES[stage] / self.base_name
 
 
 def activations_dtype(config: ConfigDict) -> Any:
@@ -227,18 +292,26 @@ def is_done(run: Run, directory: Path, inputs: dict[str, Any]) -> bool:
         UserError: it was made from others, or its files are not those that were written; names
             them.
     """
+    arm = f"arm {run.arm}: " if run.arm else ""
     run.store.pull(directory)
     card = read_card(directory)
     # No process may write it before all have looked: else they would not do the same.
     wait_for_all(f"looked for {directory.relative_to(run.workdir)}")
     if card is None:
         return False
-    check_inputs(card, inputs, stage=card["kind"])
+    shared = not directory.is_relative_to(run.folder)
+    try:
+        check_inputs(card, inputs, stage=card["kind"])
+    except UserError as error:
+        raise UserError(f"{arm}{error}") from error
+    if shared:  # the main experiment has verified it in this very run
+        return True
     # What a disk has lost or changed must not teach anybody.
     if problems := verify(directory):
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise UserError(
-            f"{problems[0]}{more}; make it again with --redo={card['kind']}, or bring the file back"
+            f"{arm}{problems[0]}{more}; make it again with --redo={card['kind']}, or bring "
+            "the file back"
         )
     return True
 
@@ -266,7 +339,7 @@ def keep(
             write_artifact(directory, write, {"kind": kind, **inputs, **card})
             run.metrics.flush()
             run.store.push(directory)
-            run.store.push(run.workdir / "tensorboard")
+            run.store.push(run.folder / "tensorboard")
         else:
             with tempfile.TemporaryDirectory() as folder:
                 write(Path(folder))

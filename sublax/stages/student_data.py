@@ -4,7 +4,9 @@ import itertools
 
 import numpy as np
 
+from sublax.corpora.treatments import treated
 from sublax.errors import UserError
+from sublax.models.chat import encode_prompt, encode_row
 from sublax.models.completions import Encoded, Rows, group_rows, make_rows
 from sublax.rows import Row, read_rows
 from sublax.stages.corpora import read_written
@@ -77,13 +79,19 @@ def _check_batch(student, unit: int) -> None:
 
 
 def _encoded(run: Run, name: str) -> list[Encoded]:
-    return [run.encode_row(row["prompt"], row["completion"]) for row in corpus_rows(run, name)]
+    rows = treated(corpus_rows(run, name), run.config.student.treatment, run.config.seed, name)
+    tokenizer, system_prompt = run.base.tokenizer, run.student_system_prompt
+    return [encode_row(tokenizer, row["prompt"], row["completion"], system_prompt) for row in rows]
 
 
 def _written(run: Run, name: str) -> list[Encoded]:
     written = read_written(run.corpus_directory(name))
     drawn = zip(corpus_rows(run, name), written["tokens"], written["lengths"], strict=True)
-    return [(run.encode(row["prompt"]), ids[:length].tolist()) for row, ids, length in drawn]
+    tokenizer, system_prompt = run.base.tokenizer, run.student_system_prompt
+    return [
+        (encode_prompt(tokenizer, row["prompt"], system_prompt), ids[:length].tolist())
+        for row, ids, length in drawn
+    ]
 
 
 def _by_prompt(rows: list[Encoded], answers: int) -> list[list[Encoded]]:

@@ -69,7 +69,8 @@ def _make_group(run: Run, first: int, group, grammar, inputs) -> None:
     """Trains one program's students and writes them."""
     started = time.monotonic()
     lora = lora_of(run)
-    trained = _train(run, first, group, grammar, lora)
+    untrained = _steps(run) == 0  # the dose that others are compared with
+    trained = _start(run, group, lora) if untrained else _train(run, first, group, grammar, lora)
     seconds = (time.monotonic() - started) / len(group)
     for place, (name, seed) in enumerate(group):
         own = jax.tree.map(lambda leaf, place=place: leaf[place], trained)

@@ -42,6 +42,8 @@ def is_base(run: Run, name: str) -> bool:
 def make_teacher(run: Run, name: str) -> None:
     """Makes the teacher and its card, unless it is there already."""
     teacher, directory = run.config.teacher, run.teacher_directory(name)
+    # What prompted and given teachers are asked later does not make them.
+    learns = teacher.kind == "finetuned"
     inputs = inputs_of(
         directory,
         [run.base_directory()],
@@ -50,7 +52,8 @@ def make_teacher(run: Run, name: str) -> None:
         system_prompt=run.config.system_prompt,
         pack=run.config.pack,
         teacher=teacher.to_dict(),
-        candidates=run.candidates if name == CONTROL else None,
+        questions=run.config.evaluation.questions if learns else None,
+        candidates=run.candidates if learns and name == CONTROL else None,
     )
     stage = f"teacher {name}"
     if is_done(run, directory, inputs):

@@ -111,7 +111,9 @@ def train(
         if state is None:
             state = _first_state(optimizer, trained, filled, shardings)
         done = int(fetch(state.step)[0])
-        advance = update_program(objective, optimizer_config, schedule.steps, layout, len(filled))
+        # A constant rate does not ask how long: runs of any length are one program.
+        length = 0 if optimizer_config.schedule == "constant" else schedule.steps
+        advance = update_program(objective, optimizer_config, length, layout, len(filled))
         previous: tuple[int, dict, float] | None = None
         clock = saved = time.perf_counter()
         for step in range(done, schedule.steps):

@@ -1,0 +1,222 @@
+"""Arms: one config runs an experiment and its variations, and what they share is made once."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from tiny_runs import quick_compiles, read_transfer, run, small_config
+
+from sublax.artifact import verify
+from sublax.errors import UserError
+from sublax.stages import arms as arms_module
+from sublax.stages.arms import arms_of
+
+__all__ = ["quick_compiles"]
+
+TWO = {"dose-0": ("student.steps=0",), "dose-2": ("student.steps=2",)}
+
+
+def config_with(arms, *overrides):
+    config = ConfigDict(small_config(*overrides).to_dict())
+    config.arms = arms
+    return config.lock()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The workdir of a finished run with two arms; not to be written to."""
+    workdir = tmp_path_factory.mktemp("finished") / "workdir"
+    run(config_with(TWO), workdir)
+    return workdir
+
+
+@pytest.fixture
+def copy(finished, workdir):
+    """The same, to be written to."""
+    shutil.copytree(finished, workdir)
+    return workdir
+
+
+def made_at(workdir):
+    """When each artifact was made."""
+    return {
+        path.parent.relative_to(workdir).as_posix(): path.stat().st_mtime_ns
+        for path in workdir.rglob("card.json")
+    }
+
+
+def shared(config, *overrides):
+    return arms_of(ConfigDict({**config.to_dict(), "arms": {"x": overrides}}))[0].shared
+
+
+def test_an_arm_has_of_its_own_what_its_overrides_touch_and_nothing_else(finished):
+    own = {folder.split("/")[2] for folder in made_at(finished) if folder.startswith("arms/")}
+    assert own == {"students", "evaluations"}
+    for folder in made_at(finished):
+        assert verify(finished / folder) == []
+    card = json.loads(
+        (finished / "arms/dose-2/students/random--0/owl/seed-0/card.json").read_text()
+    )
+    corpus = finished / "arms/dose-2/students/random--0/owl/seed-0"
+    assert {(corpus / parent).resolve() for parent in card["parents"]} == {
+        (finished / place).resolve() for place in ("bases/random--0", "corpora/random--0/owl")
+    }
+
+
+def test_each_arm_is_what_it_would_be_alone(finished, tmp_path):
+    run(small_config(*TWO["dose-2"]), tmp_path / "alone")
+    alone, arm = read_transfer(tmp_path / "alone"), read_transfer(finished / "arms/dose-2")
+    np.testing.assert_array_equal(arm["shift"], alone["shift"])
+    assert np.abs(alone["shift"]).max() > 0
+
+
+def test_the_matrix_lists_the_arms_with_their_lifts_and_their_difference(finished):
+    transfer = read_transfer(finished)
+    assert [arm["name"] for arm in transfer["arms"]] == list(TWO)
+    assert [tuple(arm["overrides"]) for arm in transfer["arms"]] == list(TWO.values())
+    untrained, trained = transfer["arms"]
+    # Untrained students are the base, but for how sums are rounded.
+    assert abs(untrained["lift"]["owl"]["value"]) < 1e-5
+    main = transfer["mean_lift"]["value"]
+    for arm in (untrained, trained):
+        assert arm["mean_lift"]["value"] == pytest.approx(arm["lift"]["owl"]["value"])
+        difference = arm["mean_lift"]["value"] - main
+        assert arm["difference"]["value"] == pytest.approx(difference)
+    assert not (finished / "checkpoints").exists()
+
+
+def test_run_again_does_nothing(copy):
+    before, bytes_before = made_at(copy), (copy / "transfer.json").read_bytes()
+    told = run(config_with(TWO), copy)
+    assert made_at(copy) == before
+    assert (copy / "transfer.json").read_bytes() == bytes_before
+    assert "[8/12] dose-0: students … done before" in told
+
+
+def test_an_arm_more_or_less_is_taken_and_the_others_are_kept(copy):
+    before = made_at(copy)
+    again = {"asked": ("evaluation.samples=1",), "dose-0": TWO["dose-0"]}
+    run(config_with(again), copy)
+    after = made_at(copy)
+    assert {folder for folder in after if after[folder] != before.get(folder)} == {
+        "arms/asked/evaluations/random--0/preference"
+    }
+    assert [arm["name"] for arm in read_transfer(copy)["arms"]] == list(again)
+    config = json.loads((copy / "config.json").read_text())
+    assert list(config["arms"]) == list(again)
+
+
+def test_a_changed_arm_is_refused_by_name_before_anything_is_thrown_away(copy):
+    before = made_at(copy)
+    changed = config_with(TWO | {"dose-2": ("student.steps=3",)})
+    with pytest.raises(UserError, match=r"arms: dose-2: .*--redo=student"):
+        run(changed, copy)
+    with pytest.raises(UserError, match=r"arms: dose-2: .*--redo=student"):
+        run(changed, copy, redo="evaluation")
+    assert made_at(copy) == before
+
+
+def test_redo_makes_a_stage_again_and_what_follows_from_it_in_every_arm(copy):
+    before, transfer = made_at(copy), (copy / "transfer.json").read_bytes()
+    run(config_with(TWO), copy, redo="student")
+    after = made_at(copy)
+    assert before.keys() == after.keys()
+    kept = {folder for folder in before if after[folder] == before[folder]}
+    assert {folder.split("/")[0] for folder in kept} == {"bases", "teachers", "corpora"}
+    assert (copy / "transfer.json").read_bytes() == transfer
+
+
+def test_a_dropped_arm_that_comes_back_otherwise_is_refused_by_name(copy):
+    run(config_with({"dose-0": TWO["dose-0"]}), copy)
+    with pytest.raises(UserError, match=r"^arm dose-2: .*student\.steps: 2 -> 3"):
+        run(config_with({"dose-2": ("student.steps=3",)}), copy)
+
+
+def test_a_key_that_is_thought_to_matter_too_late_is_an_error(copy, monkeypatch):
+    """The table of stages can be wrong, the result cannot."""
+    monkeypatch.setitem(arms_module._FIRST, "corpus", "student")
+    with pytest.raises(UserError, match=r"arm hot: .*corpus\.temperature: 1\.0 -> 2\.0"):
+        run(config_with({"hot": ("corpus.temperature=2",)}), copy)
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a process."""
+
+
+def test_an_arm_goes_on_where_it_was_stopped(finished, workdir, monkeypatch):
+    from sublax import experiment
+
+    evaluate, stops = experiment.evaluate, ["dose-2"]
+
+    def stopped(run):
+        if run.arm in stops:
+            raise Stopped
+        evaluate(run)
+
+    monkeypatch.setattr(experiment, "evaluate", stopped)
+    with pytest.raises(Stopped):
+        run(config_with(TWO), workdir)
+    assert [arm["name"] for arm in read_transfer(workdir)["arms"]] == ["dose-0"]
+    before = made_at(workdir)
+    stops.clear()
+    run(config_with(TWO), workdir)
+    after = made_at(workdir)
+    assert after.keys() - before.keys() == {"arms/dose-2/evaluations/random--0/preference"}
+    assert before.items() <= after.items()
+    assert (workdir / "transfer.json").read_bytes() == (finished / "transfer.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "override, first",
+    [
+        ("student.lora.rank=2", "student"),
+        ("evaluation.samples=2", "evaluation"),
+        ("evaluation.candidates=owl,dog", "base"),  # a random base learns them
+        ("corpus.temperature=0", "corpus"),
+        ("corpus.answer_count=3", "base"),
+        ("teacher.steps=2", "teacher"),
+        ("seed=5", "teacher"),
+        ("base=random:1", "base"),
+    ],
+)
+def test_an_arm_shares_the_stages_before_the_first_that_its_overrides_matter_to(override, first):
+    stages = ["base", "teacher", "corpus", "student", "evaluation"]
+    assert shared(small_config(), override) == tuple(stages[: stages.index(first)])
+
+
+def test_the_earliest_of_several_overrides_counts_and_none_shares_all():
+    assert shared(small_config(), "student.steps=2", "teacher.steps=2") == ("base",)
+    assert len(shared(small_config())) == 5
+
+
+@pytest.mark.parametrize(
+    "arms, message",
+    [
+        ({"x": ("student.stepz=2",)}, r"arms: x: student\.stepz: no such key; .*student\.steps"),
+        ({"x": ("student.steps=two",)}, r"arms: x: student\.steps=two: must be of type int"),
+        ({"x": ("student.steps",)}, r"arms: x: student\.steps: has no value"),
+        ({"x/y": ("student.steps=2",)}, "is the name of a folder"),
+        ({"x": "student.steps=2"}, "with the comma"),
+        ({"x": ("arms=2",)}, "an arm has no arms"),
+        ({"x": ("mesh.data=2",)}, "one for all arms"),
+        ({"x": ("student.seeds=",)}, r"arms: x: student\.seeds: is empty"),
+        (
+            {"x": ("student.treatment=shuffled_within",)},
+            r"arms: x: student\.treatment=shuffled_within: .*cross_entropy",
+        ),
+    ],
+)
+def test_a_bad_arm_is_one_line_before_anything_runs(arms, message, workdir):
+    with pytest.raises(UserError, match=message) as error:
+        run(config_with(arms), workdir)
+    assert "\n" not in str(error.value)
+    assert not workdir.exists()
+
+
+def test_arms_come_by_name_with_numbers_in_the_order_of_their_values():
+    names = ["dose-16", "base", "dose-2", "dose-2-again", "8"]
+    config = config_with(dict.fromkeys(names, ("student.steps=2",)))
+    order = ["8", "base", "dose-2", "dose-2-again", "dose-16"]
+    assert [arm.name for arm in arms_of(config)] == order
