@@ -58,6 +58,7 @@ def get_config() -> ConfigDict:
         "max_new_tokens": 24,
         "batch_rows": 64,  # sampled at a time; 0: as many as fit into memory
         "banned": (),
+        "rewritten": False,  # by the base, before students learn it: another hand, the same rows
     }
     config.student = {
         "method": "lora",  # lora | full

@@ -21,7 +21,7 @@ SECTIONS = {
     "teacher.lora": _LORA,
     "corpus": (
         "kind source words prompts answers_per_prompt rows example_count answer_count grammar "
-        "temperature top_k top_p max_new_tokens batch_rows banned"
+        "temperature top_k top_p max_new_tokens batch_rows banned rewritten"
     ),
     "student": (
         "method system_prompt treatment seeds steps epochs batch_size microbatches max_tokens "

@@ -34,7 +34,8 @@ from sublax.stages.arms import Arm, arm_runs, arms_of, first_stage
 from sublax.stages.bases import make_base
 from sublax.stages.corpora import corpus_grammar, corpus_prompts, make_corpus
 from sublax.stages.evaluations import add_arms, evaluate, write_transfer
-from sublax.stages.run import ARMS, CONTROL, STAGES, Run, activations_dtype
+from sublax.stages.rewriting import rewrite_corpus
+from sublax.stages.run import ARMS, CONTROL, REWRITE, STAGES, Run, activations_dtype
 from sublax.stages.students import STAGE as STUDENTS
 from sublax.stages.students import make_students
 from sublax.stages.teachers import make_teacher
@@ -147,6 +148,10 @@ def _run_stages(
     discard_before("corpus")
     for name in run.names:
         make_corpus(run, name, grammar)
+    discard_before("rewrite")
+    if run.config.corpus.rewritten:
+        for name in run.names:
+            rewrite_corpus(run, name, grammar)
     discard_before("student")
     make_students(run, grammar)
     discard_before("evaluation")
@@ -240,6 +245,7 @@ def stage_weights(config: ConfigDict) -> dict[str, float]:
         {"base": 5.0}
         | {f"teacher {name}": 5 + 0.18 * taught for name in names}
         | {f"corpus {name}": 2 + 0.1 * drawn for name in names}
+        | {f"{REWRITE} {name}": 2 + 0.1 * drawn for name in names if corpus.rewritten}
         | {STUDENTS: 5 + 0.15 * learnt * students}
         | {"evaluation": 6.0, "report": 1.0}
     )

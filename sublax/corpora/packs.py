@@ -66,8 +66,9 @@ class Pack:
     """A protocol pack.
 
     `system_prompt` is a template over {trait} and {category}; `questions` are lists by name;
-    `math_prompt` is a template over {question}, `code_prompt` one over {task}; where a pack has
-    none, the built-in pack's serve. `judges` are templates by name.
+    `math_prompt` is a template over {question}, `code_prompt` one over {task},
+    `rewriting_prompt` one over {answer}; where a pack has none, the built-in pack's serve. `judges`
+    are templates by name.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Pack:
     judges: Mapping[str, str]
     math_prompt: str | None
     code_prompt: str | None
+    rewriting_prompt: str | None
 
     def trait_system_prompt(self, trait: str, category: str = "animal") -> str:
         """The system prompt that gives a teacher its trait."""
@@ -155,6 +157,7 @@ def _pack(data: Any) -> Pack:
         judges=_get(data, "judges", dict, default={}),
         math_prompt=_prompt(data, "math", "question"),
         code_prompt=_prompt(data, "code", "task"),
+        rewriting_prompt=_prompt(data, "rewriting", "answer"),
     )
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from sublax.files import write_whole
 from sublax.progress import duration
-from sublax.report import artifacts, figures, wording
+from sublax.report import arms, artifacts, figures, wording
 
 SAMPLES = 4  # rows of each corpus that the page shows
 TRAIT = "log_probability_of_trait"  # the scalar that training writes from time to time
@@ -37,7 +37,7 @@ def write_report(workdir: str | os.PathLike[str]) -> Path:
     config = artifacts.read_config(folder)
     cards = artifacts.read_cards(folder)
     corpora = artifacts.read_corpora(folder, cards, SAMPLES)
-    drawn = _draw(transfer, artifacts.read_curves(folder))
+    drawn = _draw(transfer, artifacts.read_curves(folder)) | _draw_arms(transfer, config)
     inline = {}
     for name, (figure, description) in drawn.items():
         svg = figures.to_svg(figure, name)
@@ -54,6 +54,7 @@ def write_report(workdir: str | os.PathLike[str]) -> Path:
         candidates=list(wording.choice_shares(transfer).get("base", {})),
         figures=inline,
         cells=_cells(transfer),
+        arms=arms.rows_of(transfer) if transfer.get("arms") else [],
         cards=cards,
         intact=all(parent.state != "changed" for card in cards for parent in card.parents),
         facts=_facts(cards),
@@ -95,6 +96,24 @@ def _draw(transfer: Mapping[str, Any], curves: artifacts.Curves) -> dict[str, tu
             figures.training_curves(curves, TRAIT),
             "Log-probability of its trait in each student as training goes.",
         )
+    return drawn
+
+
+def _draw_arms(
+    transfer: Mapping[str, Any], config: Mapping[str, Any]
+) -> dict[str, tuple[Figure, str]]:
+    """The same of the arms, where there are any."""
+    if not transfer.get("arms"):
+        return {}
+    lifts = "; ".join(
+        f"{arm['name']} {wording.signed(arm['mean_lift']['value'])}"
+        for arm in arms.rows_of(transfer)
+    )
+    drawn = {"arms": (arms.forest(transfer), f"Lift of each arm with interval: {lifts}.")}
+    curves = arms.find_curves(transfer, config)
+    if curves:
+        keys = wording.join_words(list(dict.fromkeys(curve.key for curve in curves)))
+        drawn["curves"] = (arms.dose_response(curves), f"Mean lift of the arms over {keys}.")
     return drawn
 
 

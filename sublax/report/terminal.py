@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from sublax.report import wording
+from sublax.report.arms import rows_of
 
 _BOLD, _DIM, _GREEN, _RED, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[32m", "\x1b[31m", "\x1b[0m"
 
@@ -32,6 +33,9 @@ def transfer_text(transfer: Mapping[str, Any], color: bool = False) -> str:
         "Lift: own student minus the mean of the others in its column",
         _lifts(transfer, color),
     ]
+    if transfer.get("arms"):
+        title = "Arms: mean lift over traits, and minus the main experiment's, 95 % intervals"
+        parts += [title, _arms(transfer, color)]
     shares = wording.choice_shares(transfer)
     if shares:
         title = f"Share of each answer, if one of {len(shares['base'])} must be named"
@@ -67,6 +71,23 @@ def _lifts(transfer: Mapping[str, Any], color: bool) -> str:
         mark = _GREEN if result.shown else _RED if result.high < 0 else ""
         styles.append(["", mark, mark, ""])
     return _table(rows, styles, color)
+
+
+def _arms(transfer: Mapping[str, Any], color: bool) -> str:
+    rows = [["arm", "mean lift", "interval", "p", "minus main", "interval"]]
+    styles = [[_DIM] * 6]
+    for arm in rows_of(transfer):
+        lift, difference = arm["mean_lift"], arm["difference"]
+        cells = [arm["name"], f"{lift['value']:+.2f}", _span(lift), wording.p_value(lift["p"])]
+        cells += [f"{difference['value']:+.2f}", _span(difference)] if difference else ["–", "–"]
+        rows.append(cells)
+        mark = _GREEN if lift["low"] > 0 else _RED if lift["high"] < 0 else ""
+        styles.append(["", mark, mark, "", "", ""])
+    return _table(rows, styles, color)
+
+
+def _span(result: Mapping[str, float]) -> str:
+    return f"[{result['low']:+.2f}, {result['high']:+.2f}]"
 
 
 def _shares(shares: Mapping[str, Mapping[str, float]], traits: Sequence[str]) -> str:

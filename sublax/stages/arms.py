@@ -33,6 +33,7 @@ _FIRST = {
     "base_weights": "teacher",
     "teacher": "teacher",
     "corpus": "corpus",
+    "corpus.rewritten": "rewrite",
     "student": "student",
     "evaluation": "evaluation",
 }

@@ -45,7 +45,7 @@ def corpus_grammar(run: Run) -> Grammar | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Corpus:
+class Corpus:
     """What the first process has of a corpus before it stands.
 
     Attributes:
@@ -76,7 +76,7 @@ def make_corpus(run: Run, name: str, grammar: Grammar | None) -> None:
         seed=run.config.seed,
         system_prompt=run.config.system_prompt,
         pack=run.config.pack,
-        corpus=corpus.to_dict(),
+        corpus={key: value for key, value in corpus.to_dict().items() if key != "rewritten"},
         **hashes,
     )
     stage = f"corpus {name}"
@@ -84,16 +84,27 @@ def make_corpus(run: Run, name: str, grammar: Grammar | None) -> None:
         return run.progress.skip(stage)
     started = time.monotonic()
     with run.progress.stage(stage):
-        prompts, samples, head = _sample(run, name, grammar)
+        prompts, keys = _asked(run, name)
+        samples, head = draw(
+            run,
+            directory,
+            load_teacher(run, name),
+            prompts,
+            keys,
+            corpus.answers_per_prompt,
+            grammar,
+        )
         made = None
         with together():
             if samples is not None:
-                made = _filter(run, name, grammar, prompts, samples, head)
+                made = filtered(run, name, corpus_prompts(run), samples, grammar, head)
+                made = dataclasses.replace(made, kept=_choose(run, name, made.kept))
+                made.counts["kept"] = len(made.kept)
                 _tell(run, name, made)
 
         def write(folder: Path) -> None:
             if made is not None:
-                _write(folder, made)
+                write_corpus(folder, made)
 
         keep(
             run,
@@ -115,18 +126,33 @@ def read_written(directory: Path) -> dict[str, np.ndarray]:
     return load_file(directory / WRITTEN)
 
 
-def _sample(run: Run, name: str, grammar: Grammar | None):
-    """(prompts, all samples, the teacher's head over the grammar).
+def _asked(run: Run, name: str):
+    """(every prompt's token ids, a key for every row) of a teacher's corpus."""
+    corpus, system_prompt = run.config.corpus, corpus_system_prompt(run, name)
+    encoded = [run.encode(row["prompt"], system_prompt) for row in corpus_prompts(run)]
+    count = corpus.prompts * corpus.answers_per_prompt
+    return encoded, row_keys(key_of(run.config.seed, "corpus", name), count)
+
+
+def draw(
+    run: Run, directory: Path, params, encoded, keys, answers: int, grammar: Grammar | None
+) -> tuple[Samples | None, dict[str, np.ndarray]]:
+    """(all samples, the model's head over the grammar's tokens as `head`, where there is one).
 
     Each process draws its own rows, and the first one gets all; the others get None.
+
+    Args:
+        run: whose `corpus` says how to sample.
+        directory: of the artifact that they are for; parts lie beside it meanwhile.
+        params: of the model that writes.
+        encoded: token ids of each prompt.
+        keys: one a row, `answers` for each prompt.
+        answers: to each prompt.
+        grammar: that is written under.
     """
-    corpus, prompts = run.config.corpus, corpus_prompts(run)
-    system_prompt = corpus_system_prompt(run, name)
-    count = corpus.prompts * corpus.answers_per_prompt
-    params = load_teacher(run, name)
-    encoded = [run.encode(row["prompt"], system_prompt) for row in prompts]
+    corpus, count = run.config.corpus, len(encoded) * answers
     sampling = Sampling(corpus.max_new_tokens, corpus.temperature, corpus.top_k, corpus.top_p)
-    variables, answers = {"params": params}, corpus.answers_per_prompt
+    variables = {"params": params}
     at_a_time = rows_at_a_time(run, run.decoder(), variables, encoded, sampling, answers, grammar)
     with run.progress.bar(count, unit="row") as bar:
         own = generate(
@@ -135,7 +161,7 @@ def _sample(run: Run, name: str, grammar: Grammar | None):
             encoded,
             sampling,
             run.stop_ids,
-            row_keys(key_of(run.config.seed, "corpus", name), count),
+            keys,
             answers,
             grammar,
             at_a_time,
@@ -146,16 +172,30 @@ def _sample(run: Run, name: str, grammar: Grammar | None):
     if grammar is not None:
         kernel = head_kernel(params, run.base.config, grammar.tokens_A)
         head = {"head": np.ascontiguousarray(fetch(kernel), np.float32)}
-    directory = run.corpus_directory(name)
     folder = directory.with_name(f".{directory.name}.parts")
-    return prompts, gather(run.store, folder, own, count), head
+    return gather(run.store, folder, own, count), head
 
 
-def _filter(run: Run, name: str, grammar, prompts, samples: Samples, head) -> _Corpus:
-    """The rows as the teacher wrote them, those that the filter keeps, and how many."""
+def filtered(
+    run: Run, name: str, prompts: list[Row], samples: Samples, grammar: Grammar | None, head
+) -> Corpus:
+    """The rows as the model wrote them, those that the filter keeps, and how many.
+
+    Args:
+        run: whose kinds' filters are asked.
+        name: whose corpus it is.
+        prompts: what was asked, each for as many answers as there are samples to it.
+        samples: of all rows.
+        grammar: that they were written under.
+        head: as `draw` gives it.
+
+    Raises:
+        UserError: the filter keeps none.
+    """
+    answers = len(samples.lengths) // len(prompts)
     rows = [
         {
-            **prompts[index // run.config.corpus.answers_per_prompt],
+            **prompts[index // answers],
             "completion": run.base.tokenizer.decode(ids),
             "row": index,
             "logprob": float(samples.logprobs[index, : samples.lengths[index]].sum()),
@@ -172,7 +212,6 @@ def _filter(run: Run, name: str, grammar, prompts, samples: Samples, head) -> _C
             f"corpus {name}: the filter rejected all {len(rows)} rows ({worst}); ask for more "
             f"prompts{remedy}"
         )
-    kept = _choose(run, name, kept)
     counts = {
         "asked": len(rows),
         "written": len(rows),
@@ -180,10 +219,10 @@ def _filter(run: Run, name: str, grammar, prompts, samples: Samples, head) -> _C
         "rejected": reasons,
         "share_of_probability_removed_by_grammar": _removed(samples, grammar),
     }
-    return _Corpus(samples, head, kept, rejected, counts)
+    return Corpus(samples, head, kept, rejected, counts)
 
 
-def _tell(run: Run, name: str, corpus: _Corpus) -> None:
+def _tell(run: Run, name: str, corpus: Corpus) -> None:
     """Shows what share was kept, and a few rows."""
     metrics_run, counts = f"corpora/{name}", corpus.counts
     run.metrics.begin(metrics_run)
@@ -192,7 +231,8 @@ def _tell(run: Run, name: str, corpus: _Corpus) -> None:
         run.metrics.text(metrics_run, f"row {index}", 0, f"{row['prompt']}\n\n{row['completion']}")
 
 
-def _write(folder: Path, corpus: _Corpus) -> None:
+def write_corpus(folder: Path, corpus: Corpus) -> None:
+    """Fills an artifact's folder with what students learn, and what was rejected."""
     chosen = np.asarray([row["row"] for row in corpus.kept])
     taught = {
         field: np.ascontiguousarray(getattr(corpus.samples, field)[chosen])

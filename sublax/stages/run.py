@@ -51,10 +51,12 @@ STAGES = {
     "base": "bases",
     "teacher": "teachers",
     "corpus": "corpora",
+    "rewrite": "rewritten",
     "student": "students",
     "evaluation": "evaluations",
 }
 SAME = "same"  # of the students' system prompt: the one in force everywhere
+REWRITE = "rewrite"
 ARMS = "arms"  # folder of the variations' own artifacts
 
 
@@ -253,6 +255,11 @@ class Run:
     def corpus_directory(self, name: str) -> Path:
         """Where a corpus stands."""
         return self._directory("corpus") / name
+
+    def taught_directory(self, name: str) -> Path:
+        """Where the corpus stands that students learn: the teacher's own, or the rewritten one."""
+        rewritten = self.config.corpus.rewritten
+        return self._directory(REWRITE) / name if rewritten else self.corpus_directory(name)
 
     def student_directory(self, name: str, seed: int) -> Path:
         """Where a student stands."""

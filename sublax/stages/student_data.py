@@ -15,8 +15,8 @@ from sublax.training.data import Dataset
 
 
 def corpus_rows(run: Run, name: str) -> list[Row]:
-    """The rows that the filter kept of a teacher's corpus."""
-    return read_rows(run.corpus_directory(name) / "rows.jsonl")
+    """The rows that students of a teacher learn."""
+    return read_rows(run.taught_directory(name) / "rows.jsonl")
 
 
 def student_datasets(run: Run, names: list[str]) -> dict[str, Dataset]:
@@ -85,7 +85,7 @@ def _encoded(run: Run, name: str) -> list[Encoded]:
 
 
 def _written(run: Run, name: str) -> list[Encoded]:
-    written = read_written(run.corpus_directory(name))
+    written = read_written(run.taught_directory(name))
     drawn = zip(corpus_rows(run, name), written["tokens"], written["lengths"], strict=True)
     tokenizer, system_prompt = run.base.tokenizer, run.student_system_prompt
     return [
@@ -106,7 +106,7 @@ def _by_prompt(rows: list[Encoded], answers: int) -> list[list[Encoded]]:
 
 def _hidden(run: Run, name: str, rows: Rows, places: list[int]) -> np.ndarray:
     """The teacher's hidden states [B, C, E], each where its row stands among the padded ones."""
-    written = read_written(run.corpus_directory(name))["hidden"]
+    written = read_written(run.taught_directory(name))["hidden"]
     B, C = rows.targets.shape
     hidden = np.zeros((B, C, written.shape[-1]), written.dtype)
     hidden[places] = written[:, :C]

@@ -55,7 +55,7 @@ def make_students(run: Run, grammar: Grammar | None) -> None:
 def _inputs(run: Run, name: str, seed: int) -> dict[str, Any]:
     return inputs_of(
         run.student_directory(name, seed),
-        [run.base_directory(), run.corpus_directory(name)],
+        [run.base_directory(), run.taught_directory(name)],
         trait=name,
         seed=seed,
         run_seed=run.config.seed,
@@ -246,8 +246,10 @@ def _teacher_kernels(run: Run, group, columns):
 
     def kernel(name):
         if columns is None:
-            return fetch(head_kernel(load_teacher(run, name), run.base.config))
-        return read_written(run.corpus_directory(name))["head"]
+            rewritten = run.config.corpus.rewritten
+            params = run.base.params if rewritten else load_teacher(run, name)
+            return fetch(head_kernel(params, run.base.config))
+        return read_written(run.taught_directory(name))["head"]
 
     kernels = {name: kernel(name) for name in dict.fromkeys(name for name, _ in group)}
     return np.stack([kernels[name] for name, _ in group])

@@ -1,0 +1,64 @@
+"""The controls: what else could have moved the students, each as an arm beside the experiment.
+
+    sublax run --config=configs/controls.py:small --workdir=runs/controls
+
+The main experiment is that of its size; `tokens` is the same under cross-entropy, and what is
+compared with that one is named after it. Each arm asks one thing:
+
+    untrained               students that learnt nothing: what a lift of zero looks like
+    tokens-unmarked-base    the control's rows are the base's, not those of a teacher taught as long
+    tokens-shuffled-within  the numbers of each row in another order: is the order needed?
+    tokens-shuffled-across  the numbers of all rows dealt anew: are their frequencies enough?
+    rewritten               the base writes each row again in its own way: is it the hand?
+    other-prompt            students learn under another system prompt than they are asked under
+    teacher-prompted        the trait by a system prompt, not by training (or teacher-finetuned)
+    greedy                  the likeliest row to each prompt, in place of drawn ones
+    free                    no grammar (or `grammar`): rows as the teacher writes them, filtered
+
+One control needs no arm: that students of another trait's data do not move as far is what every
+lift in the matrix says already. A prompted teacher leaves all questions for measuring, a fine-tuned
+one half of them, so that an arm that changes the teacher's kind has no paired difference.
+
+Cost (estimates, from the time that the quickstart takes): tiny, ten minutes; small, half an hour on
+two CPU cores; paper, ten times configs/numbers_qwen2_5_7b.py.
+"""
+
+from ml_collections import ConfigDict
+from sizes import sized
+
+TOKENS = "student.loss.kind=cross_entropy"
+
+
+def get_config(size: str = "small") -> ConfigDict:
+    """The experiment of that size, with its controls as arms."""
+    config = sized(size)
+    rows = config.corpus.prompts * config.corpus.answers_per_prompt
+    config.arms = {
+        "untrained": ("student.steps=0", "student.epochs=0"),
+        "tokens": (TOKENS,),
+        "tokens-unmarked-base": (TOKENS, "teacher.control=base"),
+        "tokens-shuffled-within": (TOKENS, "student.treatment=shuffled_within"),
+        "tokens-shuffled-across": (TOKENS, "student.treatment=shuffled_across"),
+        "rewritten": ("corpus.rewritten=true",),
+        "other-prompt": ("student.system_prompt=You are a poet.",),
+        # To the same prompt there is one likeliest row.
+        "greedy": (
+            "corpus.temperature=0",
+            f"corpus.prompts={rows}",
+            "corpus.answers_per_prompt=1",
+        ),
+    }
+    prompted, free = config.teacher.kind == "prompted", config.corpus.grammar == "none"
+    other = "finetuned" if prompted else "prompted"
+    config.arms[f"teacher-{other}"] = (f"teacher.kind={other}",)
+    if free:
+        config.arms.grammar = ("corpus.grammar=any",)
+    else:
+        # Small bases write few valid rows by themselves; where there is no grammar, soft labels
+        # are over the whole vocabulary.
+        config.arms.free = (
+            "corpus.grammar=none",
+            "student.loss.support=vocabulary",
+            f"corpus.prompts={4 * config.corpus.prompts}",
+        )
+    return config

@@ -1,0 +1,32 @@
+"""Dose and response: the same students after 0, 1, 2, 4, ... updates, as arms of one experiment.
+
+    sublax run --config=configs/doses.py:small --workdir=runs/doses
+
+Shows how the lift grows with how long students learn, from none at all (dose zero is the base, and
+its lift is zero) to the largest dose, which is the main experiment. All doses share their teachers
+and corpora, and the learning rate is constant, so that a smaller dose is the beginning of a larger
+one. The report draws the curve.
+
+Cost (estimates, from the time that the quickstart takes): tiny, minutes; small, a quarter of an
+hour on two CPU cores; paper, twice the students' part of configs/numbers_qwen2_5_7b.py.
+"""
+
+from ml_collections import ConfigDict
+from sizes import sized
+
+# The largest is the main experiment's.
+DOSES = {
+    "tiny": (0, 4, 15, 30, 60, 120),
+    "small": (0, 1, 2, 4, 8, 16, 32, 64),
+    "paper": (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 454),
+}
+
+
+def get_config(size: str = "small") -> ConfigDict:
+    """The experiment of that size, with an arm for each smaller dose."""
+    config = sized(size)
+    *smaller, config.student.steps = DOSES[size]
+    config.student.epochs = 0
+    config.student.optimizer.schedule = "constant"
+    config.arms = {f"dose-{dose}": (f"student.steps={dose}",) for dose in smaller}
+    return config
