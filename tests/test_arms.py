@@ -8,10 +8,20 @@ import pytest
 from ml_collections import ConfigDict
 from tiny_runs import quick_compiles, read_transfer, run, small_config
 
+from sublax import experiment
 from sublax.artifact import verify
+from sublax.corpora.packs import load_pack
 from sublax.errors import UserError
+from sublax.evaluation.arms import arm_result, mean_lifts
+from sublax.evaluation.transfer import transfer_matrix
+from sublax.metrics import MetricWriter
+from sublax.progress import Progress
 from sublax.stages import arms as arms_module
 from sublax.stages.arms import arms_of
+from sublax.stages.corpora import read_written
+from sublax.stages.run import Run
+from sublax.stages.student_data import student_datasets
+from sublax.store import Store
 
 __all__ = ["quick_compiles"]
 
@@ -146,8 +156,6 @@ class Stopped(Exception):
 
 
 def test_an_arm_goes_on_where_it_was_stopped(finished, workdir, monkeypatch):
-    from sublax import experiment
-
     evaluate, stops = experiment.evaluate, ["dose-2"]
 
     def stopped(run):
@@ -175,6 +183,7 @@ def test_an_arm_goes_on_where_it_was_stopped(finished, workdir, monkeypatch):
         ("evaluation.samples=2", "evaluation"),
         ("evaluation.candidates=owl,dog", "base"),  # a random base learns them
         ("corpus.temperature=0", "corpus"),
+        ("corpus.rewritten=true", "rewrite"),
         ("corpus.answer_count=3", "base"),
         ("teacher.steps=2", "teacher"),
         ("seed=5", "teacher"),
@@ -182,13 +191,13 @@ def test_an_arm_goes_on_where_it_was_stopped(finished, workdir, monkeypatch):
     ],
 )
 def test_an_arm_shares_the_stages_before_the_first_that_its_overrides_matter_to(override, first):
-    stages = ["base", "teacher", "corpus", "student", "evaluation"]
+    stages = ["base", "teacher", "corpus", "rewrite", "student", "evaluation"]
     assert shared(small_config(), override) == tuple(stages[: stages.index(first)])
 
 
 def test_the_earliest_of_several_overrides_counts_and_none_shares_all():
     assert shared(small_config(), "student.steps=2", "teacher.steps=2") == ("base",)
-    assert len(shared(small_config())) == 5
+    assert len(shared(small_config())) == 6
 
 
 @pytest.mark.parametrize(
@@ -220,3 +229,78 @@ def test_arms_come_by_name_with_numbers_in_the_order_of_their_values():
     config = config_with(dict.fromkeys(names, ("student.steps=2",)))
     order = ["8", "base", "dose-2", "dose-2-again", "dose-16"]
     assert [arm.name for arm in arms_of(config)] == order
+
+
+def test_the_rewritten_rows_are_the_bases_and_students_learn_them_on_soft_labels_too(copy):
+    arms = {"rewritten": ("corpus.rewritten=true",)}
+    before = made_at(copy)
+    run(config_with(arms), copy)
+    made = made_at(copy).keys() - before.keys()
+    folders = {folder.removeprefix("arms/rewritten/").split("/")[0] for folder in made}
+    assert folders == {"rewritten", "students", "evaluations"}
+    folder = copy / "arms/rewritten/rewritten/random--0/owl"
+    card = json.loads((folder / "card.json").read_text())
+    assert "{answer}" in card["config"]["instruction"]
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    taught = (copy / "corpora/random--0/owl/rows.jsonl").read_text().splitlines()
+    originals = [json.loads(line) for line in taught]
+    assert card["counts"]["asked"] == len(originals)
+    assert card["counts"]["unchanged"] == sum(r["completion"] == r["original"] for r in rows)
+    assert [(r["prompt"], r["original"]) for r in rows] == [
+        (r["prompt"], r["completion"]) for r in originals
+    ]
+    assert any(row["completion"] != row["original"] for row in rows)
+    # With the base's soft labels: the head is the base's, not the teacher's.
+    head = {
+        path: read_written(copy / path)["head"]
+        for path in (
+            "arms/rewritten/rewritten/random--0/owl",
+            "arms/rewritten/rewritten/random--0/control",
+            "corpora/random--0/owl",
+        )
+    }
+    rewritten, of_control, of_teacher = head.values()
+    np.testing.assert_array_equal(rewritten, of_control)
+    assert not np.array_equal(rewritten, of_teacher)
+
+
+def test_students_train_under_one_system_prompt_and_are_asked_under_another(copy):
+    """What they train under is in their rows; where they are asked, the base answers as before."""
+    run(config_with({"poet": ("student.system_prompt=You are a poet.",)}), copy)
+    main, poet = (
+        json.loads((folder / "evaluations/random--0/preference/preference.json").read_text())
+        for folder in (copy, copy / "arms/poet")
+    )
+    assert poet["logprobs"]["base"] == main["logprobs"]["base"]
+    assert poet["logprobs"]["students"] != main["logprobs"]["students"]
+
+
+@pytest.mark.parametrize("kind", ["kl", "cross_entropy"])
+def test_rows_carry_the_students_system_prompt(finished, kind):
+    def prefix(*overrides):
+        config = small_config(f"student.loss.kind={kind}", *overrides)
+        with MetricWriter(finished, enabled=False) as metrics:
+            made = Run(config, Store(finished), load_pack(), Progress({}), metrics)
+            rows = student_datasets(made, ["owl"])["owl"].rows
+        return made.base.tokenizer.decode(rows.prefix[0][rows.prefix_positions[0] >= 0])
+
+    assert "You are a poet." in prefix("student.system_prompt=You are a poet.")
+    assert "Be brief." in prefix()
+
+
+def test_the_mean_lift_is_that_of_all_traits_together():
+    rng = np.random.default_rng(0)
+    candidates, traits = ["owl", "cat", "dog"], ["owl", "cat"]
+    base = rng.normal(size=(7, 3))
+    students = {name: rng.normal(size=(2, 7, 3)) for name in (*traits, "control")}
+    students["owl"][..., 0] += 2
+    logprobs = {"base": base, "students": students}
+    found = transfer_matrix(logprobs, candidates, traits, 0, questions=[*"abcdefg"])
+    mean = found["mean_lift"]
+    assert mean["value"] == pytest.approx(np.mean([x["value"] for x in found["lift"].values()]))
+    assert mean["low"] < mean["value"] < mean["high"]
+    assert mean_lifts(found).mean() == pytest.approx(mean["value"])
+    again = arm_result("x", (), found, found, 0)
+    assert again["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    other = transfer_matrix(logprobs, candidates, traits, 0, questions=[*"tuvwxyz"])
+    assert arm_result("x", (), other, found, 0)["difference"] is None
