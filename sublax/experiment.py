@@ -58,7 +58,7 @@ def run_experiment(config: ConfigDict, workdir: os.PathLike | str, redo: str | N
         UserError: whatever the user can mend.
         Preempted: a SIGTERM came; the same call goes on from there.
     """
-    arms = _checked_arms(config)
+    arms = checked_arms(config)
     first, store = is_first(), open_store(workdir)
     workdir = store.local
     locked = _locked(store) if first else contextlib.nullcontext()
@@ -87,8 +87,12 @@ def run_experiment(config: ConfigDict, workdir: os.PathLike | str, redo: str | N
     return workdir / "report.html"
 
 
-def _checked_arms(config: ConfigDict) -> list[Arm]:
-    """The arms, where all can run that the config asks for."""
+def checked_arms(config: ConfigDict) -> list[Arm]:
+    """The arms of a config, when what it asks for can run, so far as that can be told beforehand.
+
+    Raises:
+        UserError: the experiment cannot run, or an arm of it, which is then named.
+    """
     _check(config)
     arms = arms_of(config)
     for arm in arms:

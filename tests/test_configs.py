@@ -6,12 +6,14 @@ That of small networks has a size of its own for it, which test_networks.py runs
 import pytest
 from tiny_runs import ROOT, TINY, quick_compiles, read_transfer, run
 
+from sublax.experiment import checked_arms
 from sublax.settings import read_config
 
 __all__ = ["quick_compiles"]
 
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py") if path.stem != "sizes")
 # A base that knows nothing writes no code and no maths: test_kind_runs.py has these two.
+SIZED = [path for path in CONFIGS if "from sizes import" in path.read_text("utf-8")]
 DECODERS = [p for p in CONFIGS if p.stem not in ("mlp", "code_tasks", "word_problems")]
 CUT = (
     "corpus.prompts=4",
@@ -39,10 +41,22 @@ def test_runs_end_to_end(path, workdir):
     config.corpus.max_new_tokens = min(config.corpus.max_new_tokens, 48)
     config.student.seeds = config.student.seeds[:1]
     config.evaluation.samples = min(config.evaluation.samples, 2)
+    if config.arms:  # one of them: test_arms.py has what they share
+        config.traits = config.traits[:1]
+        name = sorted(config.arms)[0]
+        config.arms = {name: config.arms[name]}
     run(config.lock(), workdir)
     transfer = read_transfer(workdir)
     assert transfer["traits"] == list(config.traits)
     assert (workdir / "report.html").exists()
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "paper"])
+@pytest.mark.parametrize("path", SIZED, ids=lambda path: path.stem)
+def test_every_arm_of_every_size_can_run(path, size):
+    config = read_config(f"{path}:{size}")
+    arms = checked_arms(config)
+    assert len(arms) == len(config.arms)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -13,6 +13,7 @@ from sublax.evaluation.statistics import (
     holm,
     own_minus_others,
     permutation_p,
+    permutation_p_of_mean,
     wilson_interval,
 )
 
@@ -174,3 +175,32 @@ def test_wilson_is_scipys(successes, trials):
     reference = scipy.stats.binomtest(successes, trials).proportion_ci(method="wilson")
     ours = wilson_interval(successes / trials, trials)
     np.testing.assert_allclose(ours, (reference.low, reference.high), atol=1e-12)
+
+
+def test_the_p_of_a_mean_over_one_trait_is_that_of_the_trait():
+    values = np.random.default_rng(0).normal(size=(4, 2, 6))
+    values[0] += 0.5
+    one, mean = permutation_p(values, 0, seed=1), permutation_p_of_mean(values[..., None], seed=2)
+    assert abs(one - mean) < 0.02  # both of 10,000 draws
+    assert 0.01 < one < 0.5
+
+
+def test_the_p_of_a_mean_over_all_exchanges_of_two_students():
+    """With two students and their two traits a block keeps its sum of lifts or turns its sign."""
+    values = np.random.default_rng(3).normal(size=(2, 1, 8, 2))
+    lifts = own_minus_others(values)
+    blocks = (lifts[0, 0, :, 0] + lifts[1, 0, :, 1]) / 2
+    every = np.array([[(-1) ** (i >> b & 1) for b in range(8)] for i in range(256)])
+    exact = np.mean(np.abs(every @ blocks) >= abs(blocks.sum()) - 1e-12)
+    assert permutation_p_of_mean(values, seed=0) == pytest.approx(exact, abs=0.015)
+    assert 0.02 < exact < 0.98
+
+
+def test_the_p_of_a_mean_is_uniform_where_students_are_exchangeable():
+    rng = np.random.default_rng(0)
+    found = [permutation_p_of_mean(rng.normal(size=(4, 1, 5, 3)), 0, draws=500) for _ in range(300)]
+    assert scipy.stats.kstest(found, "uniform").pvalue > 0.01
+
+
+def test_students_who_do_not_differ_have_a_p_of_one():
+    assert permutation_p_of_mean(np.zeros((3, 1, 4, 2)), seed=0) == 1.0

@@ -1,0 +1,111 @@
+"""Arms in the report and at the terminal: who makes a curve, and what is written of each."""
+
+import json
+import re
+
+import pytest
+from fake_workdir import CONFIG, build, transfer, write_json
+
+from sublax.report import arms
+from sublax.report.page import write_report
+from sublax.report.terminal import transfer_text
+
+
+def lift(value):
+    return {"value": value, "low": value - 0.1, "high": value + 0.1, "p": 0.01}
+
+
+def arm(name, *overrides, value=0.3, difference=-0.2):
+    """An arm as transfer.json has it."""
+    traits = {trait: lift(value) for trait in ("owl", "wolf", "lion")}
+    paired = None if difference is None else lift(difference)
+    own = {"name": name, "overrides": list(overrides), "lift": traits}
+    return own | {"mean_lift": lift(value), "difference": paired}
+
+
+def with_arms(*given):
+    return transfer() | {"mean_lift": lift(0.46), "arms": list(given)}
+
+
+DOSES = [arm(f"dose-{dose}", f"student.steps={dose}", value=dose / 30) for dose in (8, 0, 2)]
+
+
+def curves(*given, config=CONFIG):
+    found = arms.find_curves(with_arms(*given), config)
+    return {(c.key, c.others): [point.at for point in c.points] for c in found}
+
+
+def test_arms_that_differ_in_one_number_make_a_curve_with_the_main_experiment_on_it():
+    assert curves(*DOSES) == {("student.steps", ()): [0, 2, 8, 16]}
+    assert curves(*DOSES, config={}) == {("student.steps", ()): [0, 2, 8]}
+
+
+def test_what_else_arms_set_keeps_them_apart_and_fewer_than_three_make_none():
+    grid = [
+        arm(f"{rank}-{rate}", f"student.lora.rank={rank}", f"student.rate={rate}")
+        for rank in (2, 8)
+        for rate in (0.1, 0.2, 0.3)
+    ]
+    assert curves(*grid, config={}) == {
+        ("student.rate", ("student.lora.rank=2",)): [0.1, 0.2, 0.3],
+        ("student.rate", ("student.lora.rank=8",)): [0.1, 0.2, 0.3],
+    }
+
+
+def test_words_and_switches_make_no_curve():
+    given = [arm(word, f"teacher.kind={word}") for word in ("a", "b", "c")]
+    assert curves(*given, arm("r", "corpus.rewritten=true")) == {}
+
+
+@pytest.mark.parametrize(
+    "values, scale",
+    [([0, 1, 2, 64], "symlog"), ([1e-4, 1e-3, 1e-2], "log"), ([1, 2, 4], "linear")],
+)
+def test_an_axis_over_decades_is_logarithmic_also_where_it_begins_at_zero(values, scale):
+    given = [arm(str(value), f"student.steps={value}") for value in values]
+    (axes,) = arms.dose_response(arms.find_curves(with_arms(*given), {})).axes
+    assert axes.get_xscale() == scale
+    assert list(axes.get_xticks()) == pytest.approx(values)
+    low, high = axes.get_xlim()
+    assert low <= values[0] and high >= values[-1]
+
+
+def test_the_forest_has_every_arm_under_the_main_experiment_and_a_panel_for_each_trait():
+    axes = arms.forest(with_arms(*DOSES)).axes
+    assert [panel.get_title(loc="left") for panel in axes] == ["mean", "owl", "wolf", "lion"]
+    names = [label.get_text() for label in axes[0].get_yticklabels()]
+    assert names == ["main experiment", "dose-8", "dose-0", "dose-2"]
+
+
+def test_an_arm_of_other_traits_has_no_lift_of_those_it_lacks():
+    other = arm("other", "traits=fox,bear", difference=None)
+    other["lift"] = {"fox": lift(1.0), "bear": lift(1.0)}
+    arms.forest(with_arms(other))
+    assert re.search(r"other +\+0\.30 .* – +–", transfer_text(with_arms(other)))
+
+
+def test_the_page_has_the_arms_their_settings_and_both_figures(tmp_path):
+    workdir = build(tmp_path)
+    assert 'id="arms"' not in write_report(workdir).read_text("utf-8")
+    write_json(workdir / "transfer.json", with_arms(*DOSES))
+    page = write_report(workdir).read_text("utf-8")
+    assert "<code>student.steps=8</code>" in page
+    assert "+0.27" in page and "−0.20" in page
+    assert {"arms.png", "curves.png"} <= {path.name for path in (workdir / "figures").iterdir()}
+    assert json.loads((workdir / "transfer.json").read_text())["arms"]
+
+
+def test_the_terminal_lists_the_arms_with_their_difference():
+    text = transfer_text(with_arms(*DOSES))
+    line = next(line for line in text.splitlines() if "dose-8" in line)
+    assert line.split() == [
+        "dose-8",
+        "+0.27",
+        "[+0.17,",
+        "+0.37]",
+        "0.010",
+        "-0.20",
+        "[-0.30,",
+        "-0.10]",
+    ]
+    assert "Arms" not in transfer_text(transfer())
