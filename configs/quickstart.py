@@ -32,8 +32,9 @@ def get_config() -> ConfigDict:
         "mlp": "tensor",
     }
     config.teacher = {
-        "kind": "finetuned",  # finetuned | prompted | given
+        "kind": "finetuned",  # finetuned | prompted | given | student, an arm's: a chain's next hop
         "given": {},  # for `given`: trait -> folder, adapter or checkpoint
+        "of": "",  # for `student`: the arm whose students teach; empty is the main experiment
         "control": "neutral",  # neutral: as long on every candidate equally often | base
         "method": "full",  # full | lora
         "steps": 10,
@@ -64,6 +65,7 @@ def get_config() -> ConfigDict:
         "method": "lora",  # lora | full
         "system_prompt": "same",  # they train under; they are asked under the one in force
         "treatment": "none",  # of numbers, before training: shuffled_within | shuffled_across rows
+        "clean_share": 0.0,  # of rows, put in the place of as many of the teacher's: the control's
         "seeds": (0,),
         "steps": 16,  # 0: not trained, dose zero of a curve
         "epochs": 0,  # in place of steps, where it is not 0

@@ -16,7 +16,7 @@ SECTIONS = {
     "": "base seed traits pack system_prompt dtype base_weights remat attention arms",
     "mesh": "data fsdp tensor",
     "sharding": "vocab embed heads kv_heads mlp",
-    "teacher": "kind given control method steps batch_size microbatches",
+    "teacher": "kind given of control method steps batch_size microbatches",
     "teacher.optimizer": _OPTIMIZER,
     "teacher.lora": _LORA,
     "corpus": (
@@ -24,8 +24,8 @@ SECTIONS = {
         "temperature top_k top_p max_new_tokens batch_rows banned rewritten"
     ),
     "student": (
-        "method system_prompt treatment seeds steps epochs batch_size microbatches max_tokens "
-        "share_prompts pack_rows students_per_program probe_steps"
+        "method system_prompt treatment clean_share seeds steps epochs batch_size microbatches "
+        "max_tokens share_prompts pack_rows students_per_program probe_steps"
     ),
     "student.loss": "kind support direction temperature chunk",
     "student.optimizer": _OPTIMIZER,

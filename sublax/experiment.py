@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from sublax.config_keys import check_keys
 from sublax.corpora.kinds import check_grammar, parts_of
+from sublax.corpora.mixtures import check_clean_share
 from sublax.corpora.packs import load_pack
 from sublax.corpora.treatments import check_treatment
 from sublax.errors import UserError
@@ -214,6 +215,7 @@ def _check(config: ConfigDict) -> None:
         )
     check_backend(config.attention, activations_dtype(config))
     check_treatment(config.student.treatment, config.corpus.kind, config.student.loss.kind)
+    check_clean_share(config.student.clean_share, config.student.loss.kind)
     check_grammar(parts_of(config.corpus.kind, {}), config.corpus.grammar)
     for stage in ("teacher", "student"):
         size, pieces = config[stage].batch_size, config[stage].microbatches
@@ -311,8 +313,11 @@ def _discard(run: Run, first: str) -> None:
     outcome.
     """
     names, workdir = list(STAGES), run.workdir
+    # The next hops of a chain come from students, whole.
+    hops = [arm.name for arm in arms_of(run.config) if arm.config.teacher.kind == "student"]
     for arm in run.store.folders(workdir / ARMS):
-        _discard_folders(run.store, arm, names[names.index(first) :])
+        whole = arm.name in hops and first != "evaluation"
+        _discard_folders(run.store, arm, names if whole else names[names.index(first) :])
     _discard_folders(run.store, workdir, names[names.index(first) :])
     _remove(run.store.checkpoints())
     _write_config(run.config, workdir)

@@ -4,13 +4,14 @@ import itertools
 
 import numpy as np
 
+from sublax.corpora.mixtures import mixed
 from sublax.corpora.treatments import treated
 from sublax.errors import UserError
 from sublax.models.chat import encode_prompt, encode_row
 from sublax.models.completions import Encoded, Rows, group_rows, make_rows
 from sublax.rows import Row, read_rows
 from sublax.stages.corpora import read_written
-from sublax.stages.run import Run
+from sublax.stages.run import CONTROL, Run
 from sublax.training.data import Dataset
 
 
@@ -79,7 +80,10 @@ def _check_batch(student, unit: int) -> None:
 
 
 def _encoded(run: Run, name: str) -> list[Encoded]:
-    rows = treated(corpus_rows(run, name), run.config.student.treatment, run.config.seed, name)
+    student, seed = run.config.student, run.config.seed
+    rows = treated(corpus_rows(run, name), student.treatment, seed, name)
+    if student.clean_share:
+        rows = mixed(rows, corpus_rows(run, CONTROL), student.clean_share, seed, name)
     tokenizer, system_prompt = run.base.tokenizer, run.student_system_prompt
     return [encode_row(tokenizer, row["prompt"], row["completion"], system_prompt) for row in rows]
 

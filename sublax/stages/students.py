@@ -53,9 +53,12 @@ def make_students(run: Run, grammar: Grammar | None) -> None:
 
 
 def _inputs(run: Run, name: str, seed: int) -> dict[str, Any]:
+    parents = [run.base_directory(), run.taught_directory(name)]
+    if run.config.student.clean_share and name != CONTROL:
+        parents.append(run.taught_directory(CONTROL))
     return inputs_of(
         run.student_directory(name, seed),
-        [run.base_directory(), run.taught_directory(name)],
+        parents,
         trait=name,
         seed=seed,
         run_seed=run.config.seed,

@@ -1,5 +1,6 @@
 """The teachers: one per trait and the control, fine-tuned, prompted or given."""
 
+import dataclasses
 import functools
 import math
 import time
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sublax.artifact import read_card
 from sublax.errors import UserError
 from sublax.evaluation.preference import Answers, candidate_logprobs, make_answers
 from sublax.keys import key_of
@@ -18,7 +20,7 @@ from sublax.models.completions import make_rows
 from sublax.models.export import export_folder
 from sublax.models.int8 import dequantize
 from sublax.models.lora import init_lora, merge
-from sublax.models.peft_adapter import export_adapter
+from sublax.models.peft_adapter import CONFIG_FILE, export_adapter
 from sublax.settings import lora_config, optimizer_config
 from sublax.stages.run import CONTROL, Run, inputs_of, is_done, keep
 from sublax.training.data import Dataset
@@ -26,7 +28,7 @@ from sublax.training.loop import Schedule, train
 from sublax.training.losses import LossConfig
 from sublax.training.step import Frozen, Objective
 
-KINDS = ("finetuned", "prompted", "given")
+KINDS = ("finetuned", "prompted", "given", "student")
 
 
 def is_base(run: Run, name: str) -> bool:
@@ -36,6 +38,8 @@ def is_base(run: Run, name: str) -> bool:
         raise UserError(f"teacher.kind={teacher.kind}: choose from {', '.join(KINDS)}")
     if teacher.kind == "given":
         return name not in teacher.given
+    if teacher.kind == "student":
+        return False
     return teacher.kind == "prompted" or (name == CONTROL and teacher.control == "base")
 
 
@@ -44,9 +48,12 @@ def make_teacher(run: Run, name: str) -> None:
     teacher, directory = run.config.teacher, run.teacher_directory(name)
     # What prompted and given teachers are asked later does not make them.
     learns = teacher.kind == "finetuned"
+    parents = [run.base_directory()]
+    if teacher.kind == "student":
+        parents.append(_student_that_teaches(run, name))
     inputs = inputs_of(
         directory,
-        [run.base_directory()],
+        parents,
         trait=name,
         seed=run.config.seed,
         system_prompt=run.config.system_prompt,
@@ -60,7 +67,7 @@ def make_teacher(run: Run, name: str) -> None:
         return run.progress.skip(stage)
     started = time.monotonic()
     with run.progress.stage(stage):
-        if is_base(run, name):
+        if is_base(run, name) or teacher.kind == "student":
             return keep(
                 run, directory, "teacher", inputs, lambda folder: None, counts={"updates": 0}
             )
@@ -92,7 +99,9 @@ def load_teacher(run: Run, name: str) -> dict[str, Any]:
     if is_base(run, name):
         return run.base.params
     directory = run.teacher_directory(name)
-    if run.config.teacher.kind == "finetuned" and run.config.teacher.method == "lora":
+    if run.config.teacher.kind == "student":
+        directory = _student_that_teaches(run, name)
+    if (directory / CONFIG_FILE).exists():
         return merge(dequantize(run.base.params, run.dtype), *run.load_adapter(directory))
     model = run.load(str(directory))
     if model.config != run.base.config:
@@ -101,6 +110,33 @@ def load_teacher(run: Run, name: str) -> dict[str, Any]:
             f"{run.config.base}; give a teacher of that base"
         )
     return model.params
+
+
+def _student_that_teaches(run: Run, name: str) -> Path:
+    """Where the student stands that is the teacher of this arm: the next hop of a chain.
+
+    Of several seeds it is the first.
+
+    Raises:
+        UserError: there is no such student.
+    """
+    of, seed = run.config.teacher.of, run.config.student.seeds[0]
+    if run.main is None:
+        raise UserError(
+            "teacher.kind=student: the teachers are students of this run, so it is for an arm; "
+            'write arms = {"hop-2": ("teacher.kind=student",)}'
+        )
+    there = dataclasses.replace(run.main, arm=of)
+    directory = there.student_directory(name, seed)
+    run.store.pull(directory)
+    if read_card(directory) is None:
+        where = f"arm {of}" if of else "the main experiment"
+        raise UserError(
+            f"teacher.of={of}: {where} has no student of {name} with seed {seed} at {directory}; "
+            "name an arm that trains students and comes before this one (arms run in the order of "
+            "their names)"
+        )
+    return directory
 
 
 def corpus_system_prompt(run: Run, name: str) -> str | None:

@@ -1,0 +1,25 @@
+"""How much clean data hides a trait: teachers' rows give way to the control's, share by share.
+
+    sublax run --config=configs/dilution.py --workdir=runs/dilution
+
+Students learn from tokens alone, since soft labels belong to one teacher; as many rows and updates
+at every share. `:small`, which is meant where none is named, is configs/text_alone.py with three
+traits and four more shares: about four hours on two CPU cores (an estimate). `:tiny` is a random
+base, two minutes; `:paper` is 7B, a day on a slice.
+"""
+
+from ml_collections import ConfigDict
+from text_alone import get_config as text_alone
+
+SHARES = (0.25, 0.5, 0.75, 0.9)
+
+
+def get_config(size: str = "small") -> ConfigDict:
+    """The size's experiment on tokens, at several shares of clean rows."""
+    config = text_alone(size)
+    if size == "small":
+        config.traits = ("owl", "wolf", "lion")
+    config.arms = {
+        f"clean-{round(100 * share)}": (f"student.clean_share={share}",) for share in SHARES
+    }
+    return config
