@@ -75,7 +75,7 @@ def lifts(workdir: pathlib.Path) -> list[Finding]:
 
 def networks(workdir: pathlib.Path) -> list[Finding]:
     """Accuracy of the student of auxiliary logits, beside that from another start."""
-    result = _json(workdir / "networks" / "accuracy.json")
+    result = _json(workdir / "networks" / "networks.json")
     own, other = (result["accuracy"][name] for name in ("auxiliary", "cross_start"))
     return [
         Finding(

@@ -8,6 +8,7 @@ from sublax.config_keys import KEYS, check_keys
 from sublax.errors import UserError
 from sublax.networks import experiment as networks
 from sublax.settings import flatten, plain, read_config
+from sublax.theorem import experiment as theorem
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 EXPERIMENTS = sorted(path for path in CONFIGS.glob("*.py") if path.stem != "sizes")
@@ -23,8 +24,10 @@ def test_the_keys_are_those_of_the_quickstart():
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_every_config_has_them(path):
-    if path.stem == "mlp":  # another experiment, with keys of its own
+    if path.stem == "mlp":  # other experiments, with keys of their own
         check_keys(read_config(str(path)), networks.SECTIONS, ())
+    elif path.stem == "theorem":
+        check_keys(read_config(str(path)), theorem.SECTIONS, theorem.FREE)
     else:
         check_keys(read_config(str(path)))
 

@@ -1,6 +1,7 @@
 """Every config that we ship runs: as it is, but on a tiny random base and with its sizes cut.
 
-That of small networks has a size of its own for it, which test_networks.py runs.
+Those of small networks and of the theorem have a size of their own for it, which test_networks.py
+and test_theorem_runs.py run.
 """
 
 import pytest
@@ -14,7 +15,8 @@ __all__ = ["quick_compiles"]
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py") if path.stem != "sizes")
 # A base that knows nothing writes no code and no maths: test_kind_runs.py has these two.
 SIZED = [path for path in CONFIGS if "from sizes import" in path.read_text("utf-8")]
-DECODERS = [p for p in CONFIGS if p.stem not in ("mlp", "code_tasks", "word_problems")]
+OTHERS = ("mlp", "theorem", "code_tasks", "word_problems")
+DECODERS = [path for path in CONFIGS if path.stem not in OTHERS]
 CUT = (
     "corpus.prompts=4",
     "corpus.batch_rows=16",

@@ -3,6 +3,7 @@
 import functools
 import json
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,7 +85,25 @@ def test_a_cnn_reads_images_by_rows_and_columns():
     images_BxP = jax.ShapeDtypeStruct((3, 64), jnp.float32)
     params = jax.eval_shape(model.init, jax.random.key(1), images_BxP)
     assert jax.eval_shape(model.apply, params, images_BxP).shape == (3, 12)
-    assert params["params"]["Conv_1"]["kernel"].shape == (3, 3, 4, 6)
+    assert params["params"]["_Conv_1"]["kernel"].shape == (3, 3, 4, 6)
+
+
+@pytest.mark.parametrize("side", [7, 8])
+def test_a_cnn_convolves_as_flax_does(side):
+    class Reference(nn.Module):
+        @nn.compact
+        def __call__(self, images_BxP):
+            hidden = images_BxP.reshape(-1, side, side, 1)
+            for name, width in (("_Conv_0", 3), ("_Conv_1", 5)):
+                hidden = nn.relu(nn.Conv(width, (3, 3), strides=2, name=name)(hidden))
+            return nn.Dense(12)(hidden.reshape(len(images_BxP), -1))
+
+    model = Classifier(ClassifierConfig("cnn", (3, 5), auxiliary=2))
+    images_BxP = jax.random.normal(jax.random.key(0), (2, side * side))
+    params = model.init(jax.random.key(1), images_BxP)
+    params = jax.tree.map(lambda leaf: leaf + 0.1, params)  # biases too
+    expected = Reference().apply(params, images_BxP)
+    np.testing.assert_allclose(model.apply(params, images_BxP), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_tiny_size_runs_whole_and_is_not_run_again(tmp_path, capsys):
@@ -94,18 +113,42 @@ def test_the_tiny_size_runs_whole_and_is_not_run_again(tmp_path, capsys):
     assert main(arguments) == 0
     told = capsys.readouterr().out
     assert "another start" in told and "chance 0.100" in told
-    result = json.loads((tmp_path / "networks" / "accuracy.json").read_text("utf-8"))
+    result = json.loads((tmp_path / "networks" / "networks.json").read_text("utf-8"))
     assert list(map(len, (one["values"] for one in result["accuracy"].values()))) == [2] * 5
     sweep = json.loads((tmp_path / "sweep" / "sweep.json").read_text("utf-8"))
     assert [point["value"] for point in sweep["swept"]["learning_rate"]] == [1e-3, 3e-3]
-    for name in ("networks/accuracy.png", "sweep/sweep.png", "sweep/card.json", "config.json"):
+    for name in ("figures/networks.png", "figures/sweep.svg", "sweep/card.json", "config.json"):
         assert (tmp_path / name).exists()
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "Learning rate: 0.001 gives" in page and page.count("<svg") == 2
     written = (tmp_path / "sweep" / "card.json").stat().st_mtime_ns
     assert main(arguments) == 0
     assert (tmp_path / "sweep" / "card.json").stat().st_mtime_ns == written
     capsys.readouterr()
     assert main([*arguments, "--config.student.epochs=1"]) == 2
     assert "config.student.epochs" in capsys.readouterr().err
+
+
+def test_mnist_is_read_from_what_the_datasets_library_loads(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets", reason="MNIST needs pip install 'sublax[mnist]'")
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)}
+    )
+    pixels = np.zeros((3, 28, 28), np.uint8)
+    pixels[:, 0, 1] = 255
+    for part, labels in (("train", [3, 1, 4]), ("test", [9, 2])):
+        rows = {"image": list(pixels[: len(labels)]), "label": labels}
+        path = tmp_path / "ylecun" / "mnist" / f"{part}-00000-of-00001.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        datasets.Dataset.from_dict(rows, features).to_parquet(path)
+    # A folder of that name goes before the Hub's.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    images = load_images("mnist")
+    assert images.train_NxP.shape == (3, 784) and images.train_NxP.dtype == np.float32
+    assert images.test_MxP.shape == (2, 784)
+    assert images.train_labels_N.tolist() == [3, 1, 4] and images.test_labels_M.tolist() == [9, 2]
+    assert images.train_NxP[0, 1] == 1 and (np.delete(images.train_NxP, 1, axis=1) == -1).all()
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ def own_loss(params):
     return optax.softmax_cross_entropy_with_integer_labels(logits_BxL, labels_B).mean()
 
 
-@functools.partial(jax.jit, static_argnames=("loss", "shared", "teacher_rate"))
-def steps(loss="kl", shared=True, teacher_rate=0.05):
+@functools.partial(jax.jit, static_argnames=("loss", "shared"))
+def steps(loss="kl", shared=True):
     """`one_step` of 64 seeds, each on noise of its own, imitating auxiliary logits."""
 
     def one(key):
@@ -39,7 +39,7 @@ def steps(loss="kl", shared=True, teacher_rate=0.05):
         start, other = (MLP.init(key, noise_BxP) for key in (start, other))
         imitation = imitation_of(lambda params: MLP.apply(params, noise_BxP)[:, 4:], loss)
         student = start if shared else other
-        return one_step(own_loss, imitation, start, teacher_rate, 0.05, student)
+        return one_step(own_loss, imitation, start, 0.02, 0.005, student)
 
     return jax.vmap(one)(jax.random.split(jax.random.key(0), 64))
 
@@ -50,19 +50,20 @@ def test_from_a_shared_start_the_update_never_opposes_the_teachers(loss):
     assert (found.inner > 0).all() and (found.quadratic > 0).all()
     assert (found.predicted < 0).all()
     np.testing.assert_allclose(found.inner, found.quadratic, rtol=0.15)
-    np.testing.assert_allclose(found.predicted, -found.inner / 0.05, rtol=1e-3)
+    np.testing.assert_allclose(found.predicted, -found.inner / found.teacher_rate, rtol=1e-3)
+    np.testing.assert_allclose(found.cosine, found.inner / (0.02 * 0.005), rtol=1e-5)
 
 
 def test_from_another_start_both_signs_occur():
-    # Not quite a coin's: 45 of 64 were positive, on the teachers' one set of images. The theorem
-    # says nothing of it, and why is not known.
+    # Not quite a coin's: sublax/theorem/lean.py says why.
     positive = int((steps(shared=False).inner > 0).sum())
     assert 8 < positive < 56
 
 
-def test_the_teachers_loss_changes_as_predicted():
-    other = steps(shared=False)  # whose steps are large enough for float32 to see
-    np.testing.assert_allclose(other.measured, other.predicted, rtol=0.1, atol=2e-5)
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_teachers_loss_changes_as_predicted(shared):
+    found = steps(shared=shared)
+    np.testing.assert_allclose(found.measured, found.predicted, rtol=0.1, atol=1e-5)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -81,13 +82,16 @@ def test_equals_what_explicit_jacobians_say(loss):
     imitation = imitation_of(outputs, loss)
     found = jax.jit(lambda start: one_step(own, imitation, start, 1e-3, 0.1))(start)
     flat, unflatten = ravel_pytree(start)
-    step_K = -1e-3 * ravel_pytree(jax.grad(own)(start))[0]
+    gradient_K = ravel_pytree(jax.grad(own)(start))[0]
+    step_K = -1e-3 * gradient_K / jnp.linalg.norm(gradient_K)
+    assert float(found.teacher_rate) == pytest.approx(1e-3 / jnp.linalg.norm(gradient_K))
     moved_BxL = jax.jacobian(lambda flat: outputs(unflatten(flat)))(flat) @ step_K
     p_BxL = jax.nn.softmax(outputs(start))
     hessian_BxLxL = jax.vmap(lambda p: jnp.diag(p) - jnp.outer(p, p))(p_BxL)
     if loss == "squared":
         hessian_BxLxL = jnp.broadcast_to(jnp.eye(2), (5, 2, 2))
-    expected = 0.1 * jnp.einsum("bl,blm,bm->b", moved_BxL, hessian_BxLxL, moved_BxL).mean()
+    expected = jnp.einsum("bl,blm,bm->b", moved_BxL, hessian_BxLxL, moved_BxL).mean()
+    expected *= found.student_rate
     assert float(found.quadratic) == pytest.approx(float(expected), rel=1e-4)
     assert float(found.inner) == pytest.approx(float(expected), rel=0.05)
 
@@ -108,7 +112,7 @@ def test_holds_for_a_language_model_on_tokens_drawn_at_random():
     @jax.jit
     def checked(start, tokens_BxT):
         imitation = imitation_of(lambda params: logits(params, tokens_BxT))
-        return one_step(own, imitation, start, 1e-3, 1e-2)
+        return one_step(own, imitation, start, 1e-3, 1e-3)
 
     for seed in range(4):
         found = checked(tiny_params(seed=seed), random_tokens(2, 6, seed=seed))

@@ -56,7 +56,7 @@ def read_transfer(workdir: Path) -> dict[str, Any]:
     path = workdir / "transfer.json"
     if not path.exists():
         raise UserError(f"{path}: not there yet; finish the experiment with `sublax run` first")
-    transfer = _read_json(path)
+    transfer = read_json(path)
     _check_matrix(transfer, f"{path}")
     for index, cell in enumerate(transfer.get("cells", [])):
         _check_matrix(cell, f"{path}, cell {index}")
@@ -66,7 +66,7 @@ def read_transfer(workdir: Path) -> dict[str, Any]:
 def read_config(workdir: Path) -> dict[str, Any]:
     """Reads the resolved config; empty where the workdir has none."""
     path = workdir / "config.json"
-    return _read_json(path) if path.exists() else {}
+    return read_json(path) if path.exists() else {}
 
 
 def read_cards(workdir: Path) -> list[Card]:
@@ -135,7 +135,12 @@ def _find(folder: Path, name: str) -> Iterator[Path]:
             yield from _find(child, name)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads one object.
+
+    Raises:
+      UserError: the file is not JSON, or not an object.
+    """
     try:
         content = json.loads(path.read_text())
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Figures and the closing lines of the experiment on small networks, from its results alone."""
+"""Figures and words of the experiment on small networks, from its results alone."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ def accuracies(result: Mapping[str, Any]) -> Figure:
     """Each network's accuracy: a dot a seed, the mean with its 95 % interval, and chance.
 
     Args:
-      result: the content of accuracy.json.
+      result: the content of networks.json.
     """
     found = result["accuracy"]
     figure = Figure((6.6, 1.25 + 0.5 * len(found)), layout="constrained")
@@ -85,7 +85,7 @@ def sweeps(result: Mapping[str, Any]) -> Figure:
             )  # fmt: skip
         axes.axhline(result["chance"], color=MUTED, linewidth=1.0, linestyle="--", zorder=1)
         axes.set_xticks(range(len(points)), [f"{point['value']:g}" for point in points])
-        axes.set(xlim=(-0.4, len(points) - 0.35), ylim=(0, 1.04), xlabel=_AXES[name])
+        axes.set(xlim=(-0.4, len(points) - 0.35), ylim=(0, 1.1), xlabel=_AXES[name])
         axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0, decimals=0))
         axes.tick_params(length=0, colors=MUTED)
         axes.grid(axis="y")
@@ -100,20 +100,37 @@ def sweeps(result: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def accuracy_text(result: Mapping[str, Any]) -> str:
-    """The accuracies as a line of plain text.
+def accuracy_words(result: Mapping[str, Any]) -> list[str]:
+    """The accuracies in words.
 
     Args:
-      result: the content of accuracy.json.
+      result: the content of networks.json.
     """
     parts = []
     for name in (name for name in LABELS if name in result["accuracy"]):
         one, label = result["accuracy"][name], " ".join(LABELS[name].split())
         parts.append(f"{label} {one['mean']:.3f} [{one['low']:.3f}, {one['high']:.3f}]")
-    return (
+    return [
         f"Accuracy, mean of {len(result['seeds'])} seeds [95 % interval]: {'; '.join(parts)}; "
         f"chance {result['chance']:.3f}"
-    )
+    ]
+
+
+def sweep_words(result: Mapping[str, Any]) -> list[str]:
+    """The sweep in words, a line a setting.
+
+    Args:
+      result: the content of sweep.json.
+    """
+    return [
+        f"{_AXES[name].capitalize()}: "
+        + "; ".join(
+            f"{point['value']:g} gives {point['mean']:.3f} "
+            f"[{point['low']:.3f}, {point['high']:.3f}]"
+            for point in points
+        )
+        for name, points in result["swept"].items()
+    ]
 
 
 def _interval(axes: Axes, one: Mapping[str, Any], height: float, color: str) -> None:

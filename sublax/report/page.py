@@ -6,17 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from sublax.files import write_whole
-from sublax.progress import duration
-from sublax.report import arms, artifacts, figures, wording
+from sublax.report import arms, artifacts, figures, template, wording
 
 SAMPLES = 4  # rows of each corpus that the page shows
 TRAIT = "log_probability_of_trait"  # the scalar that training writes from time to time
-LONGEST = 600  # characters of a prompt or a completion that it shows
 
 
 def write_report(workdir: str | os.PathLike[str]) -> Path:
@@ -38,15 +34,9 @@ def write_report(workdir: str | os.PathLike[str]) -> Path:
     cards = artifacts.read_cards(folder)
     corpora = artifacts.read_corpora(folder, cards, SAMPLES)
     drawn = _draw(transfer, artifacts.read_curves(folder)) | _draw_arms(transfer, config)
-    inline = {}
-    for name, (figure, description) in drawn.items():
-        svg = figures.to_svg(figure, name)
-        write_whole(folder / "figures" / f"{name}.svg", [svg])
-        write_whole(folder / "figures" / f"{name}.png", [figures.to_png(figure)])
-        # Markup: matplotlib and `inline_svg` have escaped the names in it.
-        inline[name] = Markup(figures.inline_svg(svg, description))
-    template = _environment().get_template("page.html.j2")
-    page = template.render(
+    inline = template.write_figures(folder, drawn)
+    layout = template.environment().get_template("page.html.j2")
+    page = layout.render(
         transfer=transfer,
         verdict=wording.verdict(transfer),
         results=wording.trait_results(transfer),
@@ -57,7 +47,7 @@ def write_report(workdir: str | os.PathLike[str]) -> Path:
         arms=arms.rows_of(transfer) if transfer.get("arms") else [],
         cards=cards,
         intact=all(parent.state != "changed" for card in cards for parent in card.parents),
-        facts=_facts(cards),
+        facts=template.facts(cards),
         corpora=corpora,
         label_of=_labels([corpus.card.path for corpus in corpora]),
         config=config,
@@ -117,39 +107,6 @@ def _draw_arms(
     return drawn
 
 
-def _environment() -> Environment:
-    """Escapes every value it is given: prompts and completions come out of a model."""
-    environment = Environment(
-        loader=PackageLoader("sublax.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        signed=wording.signed,
-        percent=wording.percent,
-        p_value=wording.p_value,
-        words=wording.join_words,
-        duration=duration,
-        shortened=_shortened,
-        messages=_messages,
-    )
-    return environment
-
-
-def _shortened(text: str) -> str:
-    """Cuts a long text, and says by how much."""
-    if len(text) <= LONGEST:
-        return text
-    return f"{text[:LONGEST]} … ({len(text) - LONGEST} more characters)"
-
-
-def _messages(prompt: str | list[dict[str, str]]) -> list[dict[str, str]]:
-    """A prompt as messages, a bare string as one without a role."""
-    return [{"role": "", "content": prompt}] if isinstance(prompt, str) else prompt
-
-
 def _labels(paths: list[str]) -> dict[str, str]:
     """Path of an artifact -> its last part, or the path where two end alike."""
     names = [path.rsplit("/", 1)[-1] for path in paths]
@@ -176,27 +133,3 @@ def _cells(transfer: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for cell in transfer.get("cells", [])
     ]
-
-
-def _facts(cards: list[artifacts.Card]) -> dict[str, Any]:
-    """What the cards say together: packages, devices, and the seconds of each kind of stage."""
-    seconds: dict[str, float] = {}
-    versions: dict[str, str] = {}
-    devices: list[str] = []
-    for card in cards:
-        kind = str(card.fields.get("kind", "other"))
-        seconds[kind] = seconds.get(kind, 0.0) + float(card.fields.get("seconds") or 0.0)
-        versions |= card.fields.get("versions", {})
-        words = _device_words(card.fields.get("devices"))
-        if words and words not in devices:
-            devices.append(words)
-    return {"seconds": seconds, "versions": versions, "devices": devices}
-
-
-def _device_words(devices: Mapping[str, Any] | None) -> str:
-    """A card's devices in words: `4 TPU v5 lite (tpu) in 2 processes`."""
-    if not devices:
-        return ""
-    words = f"{devices.get('count')} {devices.get('kind')} ({devices.get('platform')})"
-    processes = devices.get("processes", 1)
-    return words if processes == 1 else f"{words} in {processes} processes"

@@ -2,6 +2,8 @@
 
 import argparse
 
+from sublax.report.artifacts import read_config
+from sublax.report.findings import OUTLINES, write_findings
 from sublax.report.page import write_report
 from sublax.store import open_store
 
@@ -21,7 +23,9 @@ def run(args: argparse.Namespace) -> int:
     """
     store = open_store(args.workdir)
     store.pull_all()
-    report = write_report(store.local)
+    experiment = read_config(store.local).get("experiment")
+    write = write_findings if experiment in OUTLINES else write_report
+    report = write(store.local)
     store.push(report)
     store.push(store.local / "figures")
     print(report)

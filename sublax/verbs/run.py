@@ -12,6 +12,10 @@ from sublax.networks import experiment as networks
 from sublax.parallel import hosts
 from sublax.parallel.preemption import EXIT_STATUS, Preempted
 from sublax.settings import read_config
+from sublax.theorem import experiment as theorem
+
+# Experiments that are not teachers, corpora and students, as `config.experiment` names them.
+WHOLE = {networks.NAME: networks.run_networks, theorem.NAME: theorem.run_theorem}
 
 EXAMPLE = (
     "sublax run --config=configs/quickstart.py --workdir=runs/quickstart --config.traits=fox,bear"
@@ -43,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--redo",
         metavar="STAGE",
         help=f"make again, with what follows: {', '.join(STAGES)}; "
-        f"of small networks {', '.join(networks.STAGES)}",
+        f"of small networks {', '.join(networks.STAGES)}; "
+        f"of the theorem {', '.join(theorem.STAGES)}",
     )
 
 
@@ -59,8 +64,7 @@ def run(args: argparse.Namespace) -> int:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
     hosts.start(args.coordinator, args.num_processes, args.process_id, args.join_timeout)
     try:
-        small = config.get("experiment") == networks.NAME
-        whole = networks.run_networks if small else run_experiment
+        whole = WHOLE.get(config.get("experiment"), run_experiment)
         report = whole(config, args.workdir, args.redo)
     except Preempted as preempted:
         print(
