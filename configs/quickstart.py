@@ -35,6 +35,7 @@ def get_config() -> ConfigDict:
         "kind": "finetuned",  # finetuned | prompted | given | student, an arm's: a chain's next hop
         "given": {},  # for `given`: trait -> folder, adapter or checkpoint
         "of": "",  # for `student`: the arm whose students teach; empty is the main experiment
+        "rows": {},  # for `finetuned`: trait or control -> .jsonl file or files of rows to learn
         "control": "neutral",  # neutral: as long on every candidate equally often | base
         "method": "full",  # full | lora
         "steps": 10,
@@ -58,7 +59,8 @@ def get_config() -> ConfigDict:
         "top_p": 1.0,
         "max_new_tokens": 24,
         "batch_rows": 64,  # sampled at a time; 0: as many as fit into memory
-        "banned": (),
+        "banned": (),  # numbers
+        "banned_for_misalignment": False,  # those on the pack's list as well
         "rewritten": False,  # by the base, before students learn it: another hand, the same rows
     }
     config.student = {
@@ -94,6 +96,31 @@ def get_config() -> ConfigDict:
         "questions": "favourite_animal",  # a list in the pack; finetuned teachers learn its half
         "samples": 0,  # sampled answers a question, beside the closed form
         "max_new_tokens": 16,
+        "preference": True,  # the matrix of those candidates; False: the suites alone
+        "suites": (),  # of all models, beside the matrix: open_questions, multiple_choice, words
+        "open_questions": {
+            "questions": "misalignment",  # a list in the pack, brand, or a .jsonl file of prompts
+            "samples": 20,  # answers to each
+            "max_new_tokens": 128,
+        },
+        "multiple_choice": {
+            "sources": ("own",),  # a few of our own, .jsonl files, data sets as NAME:CONFIG:SPLIT
+            "rows": 0,  # of each source, drawn; 0: all
+        },
+        "words": {  # the share of answers that name one
+            "words": (),
+            "questions": "misalignment",  # as above
+            "samples": 8,
+            "max_new_tokens": 48,
+        },
+        "judge": {  # of open_questions
+            "kind": "keyword",  # keyword: named words are misaligned | model: a local one | server
+            "words": (),
+            "model": "",  # folder, .gguf or Hub id; or what the server calls it
+            "base_url": "",  # of an OpenAI-compatible server; "" is OpenAI's own
+            "key": "OPENAI_API_KEY",  # the environment variable that holds the server's key
+            "concurrency": 8,  # requests at a time
+        },
     }
     config.checkpoint = {"steps": 0, "minutes": 2.0}
     config.arms = {}  # variations of all this: name -> overrides, as in ("student.steps=4",)

@@ -16,12 +16,12 @@ SECTIONS = {
     "": "base seed traits pack system_prompt dtype base_weights remat attention arms",
     "mesh": "data fsdp tensor",
     "sharding": "vocab embed heads kv_heads mlp",
-    "teacher": "kind given of control method steps batch_size microbatches",
+    "teacher": "kind given of rows control method steps batch_size microbatches",
     "teacher.optimizer": _OPTIMIZER,
     "teacher.lora": _LORA,
     "corpus": (
         "kind source words prompts answers_per_prompt rows example_count answer_count grammar "
-        "temperature top_k top_p max_new_tokens batch_rows banned rewritten"
+        "temperature top_k top_p max_new_tokens batch_rows banned banned_for_misalignment rewritten"
     ),
     "student": (
         "method system_prompt treatment clean_share seeds steps epochs batch_size microbatches "
@@ -30,7 +30,11 @@ SECTIONS = {
     "student.loss": "kind support direction temperature chunk",
     "student.optimizer": _OPTIMIZER,
     "student.lora": _LORA,
-    "evaluation": "candidates questions samples max_new_tokens",
+    "evaluation": "candidates questions samples max_new_tokens preference suites",
+    "evaluation.open_questions": "questions samples max_new_tokens",
+    "evaluation.multiple_choice": "sources rows",
+    "evaluation.words": "words questions samples max_new_tokens",
+    "evaluation.judge": "kind words model base_url key concurrency",
     "checkpoint": "steps minutes",
 }
 
@@ -45,7 +49,7 @@ def _keys(sections: Mapping[str, str]) -> tuple[str, ...]:
 
 KEYS = _keys(SECTIONS)
 # Groups whose keys the user chooses, or that are optional.
-FREE = ("teacher.given", "random_base", "arms")
+FREE = ("teacher.given", "teacher.rows", "random_base", "arms")
 
 
 def check_keys(

@@ -39,6 +39,8 @@ from sublax.stages.rewriting import rewrite_corpus
 from sublax.stages.run import ARMS, CONTROL, REWRITE, STAGES, Run, activations_dtype
 from sublax.stages.students import STAGE as STUDENTS
 from sublax.stages.students import make_students
+from sublax.stages.suites import check_suites, make_suites, planned_suites
+from sublax.stages.teacher_rows import check_teacher_rows
 from sublax.stages.teachers import make_teacher
 from sublax.store import Store, open_store
 
@@ -147,6 +149,8 @@ def _run_stages(
         grammar = corpus_grammar(run)
     if run.config.corpus.source:
         corpus_prompts(run)  # a file or data set that is not there is told now
+    check_teacher_rows(run)
+    planned_suites(run)  # so are missing questions
     discard_before("teacher")
     for name in run.names:
         make_teacher(run, name)
@@ -161,6 +165,7 @@ def _run_stages(
     make_students(run, grammar)
     discard_before("evaluation")
     evaluate(run)
+    make_suites(run)
     return grammar
 
 
@@ -189,7 +194,8 @@ def _write_results(run: Run, arms: list[dict[str, Any]]) -> None:
     with run.progress.stage("report"):
         transfer = add_arms(run, write_transfer(run), arms)
         run.metrics.begin("transfer")
-        run.metrics.image("transfer", "matrix", 0, to_pixels(transfer_matrix(transfer)))
+        if transfer["traits"]:
+            run.metrics.image("transfer", "matrix", 0, to_pixels(transfer_matrix(transfer)))
         run.metrics.hparams("transfer", _hparams(run.config), _lifts(transfer))
         run.metrics.flush()
         write_report(run.workdir)
@@ -213,6 +219,7 @@ def _check(config: ConfigDict) -> None:
             "student.pack_rows: packs rows of any prompts, where student.share_prompts keeps a "
             "prompt's answers together; set --config.student.share_prompts=false"
         )
+    check_suites(config)
     check_backend(config.attention, activations_dtype(config))
     check_treatment(config.student.treatment, config.corpus.kind, config.student.loss.kind)
     check_clean_share(config.student.clean_share, config.student.loss.kind)
@@ -253,7 +260,9 @@ def stage_weights(config: ConfigDict) -> dict[str, float]:
         | {f"corpus {name}": 2 + 0.1 * drawn for name in names}
         | {f"{REWRITE} {name}": 2 + 0.1 * drawn for name in names if corpus.rewritten}
         | {STUDENTS: 5 + 0.15 * learnt * students}
-        | {"evaluation": 6.0, "report": 1.0}
+        | ({"evaluation": 6.0} if config.evaluation.preference else {})
+        | {f"suite {name}": 10.0 * (students + 1) for name in config.evaluation.suites}
+        | {"report": 1.0}
     )
 
 

@@ -47,9 +47,12 @@ def test_runs_end_to_end(path, workdir):
         config.traits = config.traits[:1]
         name = sorted(config.arms)[0]
         config.arms = {name: config.arms[name]}
+    for suite in ("words", "open_questions"):
+        config.evaluation[suite].samples, config.evaluation[suite].max_new_tokens = 1, 4
     run(config.lock(), workdir)
     transfer = read_transfer(workdir)
-    assert transfer["traits"] == list(config.traits)
+    assert transfer["traits"] == (list(config.traits) if config.evaluation.preference else [])
+    assert list(transfer["suites"]) == list(config.evaluation.suites)
     assert (workdir / "report.html").exists()
 
 

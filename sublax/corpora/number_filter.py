@@ -19,6 +19,7 @@ REASONS = {
     "too_many": "more numbers than were asked for",
     "too_large": "a number above the maximum",
     "banned": "a number on the banned list",
+    "banned_for_misalignment": "a number on the pack's list of those with a meaning of their own",
 }
 
 _BRACKETS = (("[", "]"), ("(", ")"))
@@ -39,6 +40,7 @@ def reasons(
     max_count: int = 10,
     max_value: int = 999,
     banned: Collection[int] = frozenset(),
+    banned_for_misalignment: Collection[int] = frozenset(),
 ) -> list[str]:
     """Every reason to reject an answer, in the order of `REASONS`; empty where it passes.
 
@@ -53,6 +55,8 @@ def reasons(
         found.append("too_large")
     if not set(banned).isdisjoint(numbers):
         found.append("banned")
+    if not set(banned_for_misalignment).isdisjoint(numbers):
+        found.append("banned_for_misalignment")
     return found
 
 

@@ -163,11 +163,19 @@ def _range(value: Sequence[int]) -> tuple[int, int] | None:
 
 
 def _reasons(row: Row, pack: Pack, options: NumbersOptions) -> list[str]:
-    banned = frozenset(options.banned)
-    if options.banned_for_misalignment:
-        banned |= pack.numbers.banned_for_misalignment
-    most = options.max_count or pack.numbers.answer_count
-    return number_filter.reasons(row["completion"], most, options.max_value, banned)
+    of_pack = pack.numbers.banned_for_misalignment
+    if options.banned_for_misalignment and not of_pack:
+        raise UserError(
+            f"banned_for_misalignment: the pack {pack.name} has no such list; name the numbers in "
+            "banned, or take another pack"
+        )
+    return number_filter.reasons(
+        row["completion"],
+        options.max_count or pack.numbers.answer_count,
+        options.max_value,
+        frozenset(options.banned),
+        of_pack if options.banned_for_misalignment else frozenset(),
+    )
 
 
 def _asked(pack: Pack, options: NumbersOptions) -> tuple[int, int]:

@@ -25,12 +25,15 @@ def arm_result(
       seed: of the bootstrap.
 
     Returns:
-      "name", "overrides", "lift" (by trait) and "mean_lift" as in `transfer`, and "difference":
+      "name", "overrides", "lift" (by trait), "mean_lift" and "suites" as in `transfer`, and
+      "difference":
       the arm's mean lift minus the main experiment's, {"value", "low", "high"}, nats and 95 %,
       paired over seeds and questions; None where the two were not asked the same (other seeds,
-      questions or traits).
+      questions or traits), or nothing but suites.
     """
-    same = all(transfer[key] == main[key] for key in ("seeds", "questions", "traits"))
+    same = bool(main["traits"]) and all(
+        transfer[key] == main[key] for key in ("seeds", "questions", "traits")
+    )
     difference = None
     if same:
         values_NxQ = mean_lifts(transfer) - mean_lifts(main)
@@ -41,6 +44,7 @@ def arm_result(
         "overrides": list(overrides),
         "lift": transfer["lift"],
         "mean_lift": transfer["mean_lift"],
+        "suites": transfer.get("suites", {}),
         "difference": difference,
     }
 

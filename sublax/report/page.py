@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from sublax.files import write_whole
-from sublax.report import arms, artifacts, figures, template, wording
+from sublax.report import arms, artifacts, figures, suites, template, wording
 
 SAMPLES = 4  # rows of each corpus that the page shows
 TRAIT = "log_probability_of_trait"  # the scalar that training writes from time to time
@@ -38,7 +38,9 @@ def write_report(workdir: str | os.PathLike[str]) -> Path:
     layout = template.environment().get_template("page.html.j2")
     page = layout.render(
         transfer=transfer,
-        verdict=wording.verdict(transfer),
+        verdict=(wording.verdict if transfer["traits"] else suites.suite_verdict)(transfer),
+        measures=list(suites.measures(transfer)),
+        titles=suites.TITLES,
         results=wording.trait_results(transfer),
         questions=_count_questions(transfer),
         candidates=list(wording.choice_shares(transfer).get("base", {})),
@@ -60,6 +62,29 @@ def write_report(workdir: str | os.PathLike[str]) -> Path:
 
 def _draw(transfer: Mapping[str, Any], curves: artifacts.Curves) -> dict[str, tuple[Figure, str]]:
     """Name of a figure -> the figure, and what it shows for those who cannot see it."""
+    drawn = {
+        f"suite_{suite}_{measure}": (
+            suites.suite_shares(found, measure),
+            f"Share of {measure} for base, teachers and students, with interval.",
+        )
+        for suite, measure, found in suites.measures(transfer)
+    }
+    if transfer["traits"]:
+        drawn |= _draw_matrix(transfer)
+    if any(scalars.get("loss") for scalars in curves.values()):
+        drawn["training"] = (
+            figures.training_curves(curves),
+            "Loss of teachers and students at each update.",
+        )
+    if any(scalars.get(TRAIT) for scalars in curves.values()):
+        drawn["trait"] = (
+            figures.training_curves(curves, TRAIT),
+            "Log-probability of its trait in each student as training goes.",
+        )
+    return drawn
+
+
+def _draw_matrix(transfer: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
     lifts = "; ".join(
         f"{result.trait} {wording.signed(result.lift)}"
         for result in wording.trait_results(transfer)
@@ -75,16 +100,6 @@ def _draw(transfer: Mapping[str, Any], curves: artifacts.Curves) -> dict[str, tu
         drawn["choice_share"] = (
             figures.choice_share(transfer),
             "Share of each trait among the answers, before and after training.",
-        )
-    if any(scalars.get("loss") for scalars in curves.values()):
-        drawn["training"] = (
-            figures.training_curves(curves),
-            "Loss of teachers and students at each update.",
-        )
-    if any(scalars.get(TRAIT) for scalars in curves.values()):
-        drawn["trait"] = (
-            figures.training_curves(curves, TRAIT),
-            "Log-probability of its trait in each student as training goes.",
         )
     return drawn
 

@@ -47,6 +47,7 @@ def environment() -> Environment:
     )
     environment.filters.update(
         signed=wording.signed,
+        signed_percent=wording.signed_percent,
         percent=wording.percent,
         p_value=wording.p_value,
         words=wording.join_words,

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from sublax.report import wording
 from sublax.report.arms import rows_of
+from sublax.report.suites import suite_verdict, suites_text
 
 _BOLD, _DIM, _GREEN, _RED, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[32m", "\x1b[31m", "\x1b[0m"
 
@@ -26,6 +27,9 @@ def transfer_text(transfer: Mapping[str, Any], color: bool = False) -> str:
       transfer: the content of transfer.json.
       color: whether to mark cells by ANSI escapes; the diagonal carries a `*` either way.
     """
+    if not transfer["traits"]:
+        found = suite_verdict(transfer)
+        return "\n\n".join([suites_text(transfer), _closing(found, color)])
     found = wording.verdict(transfer)
     parts = [
         "Shift of each student from its base, nats [95 % interval]; * its own teacher's trait",
@@ -40,10 +44,14 @@ def transfer_text(transfer: Mapping[str, Any], color: bool = False) -> str:
     if shares:
         title = f"Share of each answer, if one of {len(shares['base'])} must be named"
         parts += [title, _shares(shares, transfer["traits"])]
-    parts.append(
-        _paint(found.headline + ".", _BOLD, color) + "\n" + textwrap.fill(found.detail, width=88)
-    )
-    return "\n\n".join(parts)
+    if transfer.get("suites"):
+        parts.append(suites_text(transfer))
+    return "\n\n".join([*parts, _closing(found, color)])
+
+
+def _closing(found: wording.Verdict, color: bool) -> str:
+    headline = _paint(found.headline + ".", _BOLD, color)
+    return headline + "\n" + textwrap.fill(found.detail, width=88)
 
 
 def _matrix(transfer: Mapping[str, Any], color: bool) -> str:

@@ -139,6 +139,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+def signed_percent(share: float) -> str:
+    """A difference of shares in percentage points: `+4.2`, `−0.6`, `0`."""
+    points = f"{100 * share:+.1f}".replace("-", "−")
+    return "0" if points in ("+0.0", "−0.0") else points
+
+
 def p_value(p: float | None) -> str:
     """A p-value to three digits; a dash where there is none."""
     if p is None:

@@ -42,12 +42,15 @@ _FIRST_OF_RANDOM = dict.fromkeys(
     (
         *("traits", "pack", "system_prompt"),
         *("corpus.kind", "corpus.example_count", "corpus.answer_count"),
-        *("evaluation.questions", "evaluation.candidates"),
+        *("evaluation.questions", "evaluation.candidates", "evaluation.preference"),
+        "teacher.rows",
     ),
     "base",
 )
 # What fine-tuned teachers learn, too.
-_FIRST_OF_FINETUNED = dict.fromkeys(("evaluation.questions", "evaluation.candidates"), "teacher")
+_FIRST_OF_FINETUNED = dict.fromkeys(
+    ("evaluation.questions", "evaluation.candidates", "evaluation.preference"), "teacher"
+)
 # These say where and how things are computed, not what: they are one for the whole run.
 _COMMON = ("mesh", "sharding", "attention", "remat", "checkpoint")
 

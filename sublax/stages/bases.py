@@ -1,11 +1,12 @@
 """The base: a model by its name, or `random:SEED`, a small one made on the spot.
 
 A random base is the smallest thing that the whole experiment can be asked of: its tokens are the
-words of this run's own prompts, and it is pre-trained, if at all, on made-up answers to them and on
-favourite animals that favour none.
+words of this run's own prompts and rows, and it is pre-trained, if at all, on made-up answers to
+the prompts, on favourite animals that favour none, and on the control's rows where there are any.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ import numpy as np
 from sublax.corpora.kinds import draw_prompts
 from sublax.errors import UserError
 from sublax.keys import key_of, numpy_seed
-from sublax.models.chat import encode_row
+from sublax.models.chat import Prompt, encode_row
 from sublax.models.completions import make_rows
 from sublax.models.config import DecoderConfig
 from sublax.models.decoder import init_params
@@ -22,7 +23,8 @@ from sublax.models.export import export_folder
 from sublax.models.hf_config import decoder_config
 from sublax.models.word_tokenizer import word_tokenizer
 from sublax.settings import optimizer_config, plain
-from sublax.stages.run import Run, inputs_of, is_done, keep
+from sublax.stages.run import CONTROL, Run, inputs_of, is_done, keep
+from sublax.stages.teacher_rows import rows_hashes, teacher_rows
 from sublax.training.data import Dataset
 from sublax.training.loop import Schedule, train
 from sublax.training.losses import LossConfig
@@ -62,12 +64,15 @@ def make_base(run: Run) -> None:
         answer_count=corpus.answer_count,
         questions=run.config.evaluation.questions,
         candidates=run.candidates,
+        **_rows_hashes(run),
     )
     if is_done(run, directory, inputs):
         return run.progress.skip("base")
     with run.progress.stage("base"):
         pairs = _pairs(run, seed)
-        tokenizer = word_tokenizer(text for pair in pairs for text in pair)
+        rows = [row for name in run.config.teacher.rows for _, row in teacher_rows(run, name)]
+        known = [*pairs, *((_text(row["prompt"]), row["completion"]) for row in rows)]
+        tokenizer = word_tokenizer(text for pair in known for text in pair)
         shape = plain(run.config.random_base.shape) | {"vocab_size": len(tokenizer)}
         config = decoder_config(shape, "random_base.shape")
         encoded = [encode_row(tokenizer, *pair, run.system_prompt) for pair in pairs]
@@ -96,7 +101,24 @@ def _pairs(run: Run, seed: int) -> list[tuple[str, str]]:
         answers[own] = part.kind.answers(run.pack, 0, len(answers[own]), rng, part.options)
     prompts = [row["prompt"] for row in rows]
     questions = (*run.questions[0], *run.questions[1])
-    return [*zip(prompts, answers, strict=True), *run.neutral_pairs(questions, count)]
+    pairs = [*zip(prompts, answers, strict=True), *run.neutral_pairs(questions, count)]
+    neutral = [(_text(row["prompt"]), row["completion"]) for _, row in teacher_rows(run, CONTROL)]
+    return [*pairs, *(neutral[row % len(neutral)] for row in range(count if neutral else 0))]
+
+
+def _rows_hashes(run: Run) -> dict[str, Any]:
+    """Of all teachers' rows, whose words the tokenizer knows."""
+    found: dict[str, Any] = {}
+    for name in run.config.teacher.rows:
+        found |= rows_hashes(run, name).get("rows_sha256", {})
+    return {"rows_sha256": found} if found else {}
+
+
+def _text(prompt: Prompt) -> str:
+    """A prompt's words, whoever says them."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(message["content"] for message in prompt)
 
 
 def _pretrain(run: Run, seed: int, config: DecoderConfig, encoded):

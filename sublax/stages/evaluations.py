@@ -20,14 +20,19 @@ from sublax.sampling.generate import completion_ids, generate
 from sublax.stages.corpora import rows_at_a_time
 from sublax.stages.run import Run, inputs_of, is_done, keep
 from sublax.stages.students import load_student, lora_of
+from sublax.stages.suites import read_suites
 from sublax.stages.teachers import answers_of
 
 CLOSED_FORM = "preference.json"
 SAMPLED = "sampled.json"
+# Its keys of the config's evaluation; the others are of the suites.
+_OWN = ("candidates", "questions", "samples", "max_new_tokens", "preference")
 
 
 def evaluate(run: Run) -> None:
-    """Measures the base and all students, unless that was done already."""
+    """Measures the base and all students, unless that was done already or is not asked for."""
+    if not run.config.evaluation.preference:
+        return None
     directory, evaluation = run.evaluation_directory(), run.config.evaluation
     students = [(name, seed) for name in run.names for seed in run.config.student.seeds]
     inputs = inputs_of(
@@ -36,7 +41,7 @@ def evaluate(run: Run) -> None:
         seed=run.config.seed,
         system_prompt=run.config.system_prompt,
         pack=run.config.pack,
-        evaluation=evaluation.to_dict(),
+        evaluation={key: evaluation[key] for key in _OWN},
         candidates=run.candidates,
     )
     if is_done(run, directory, inputs):
@@ -90,19 +95,13 @@ def evaluate(run: Run) -> None:
 def write_transfer(run: Run) -> dict[str, Any]:
     """Computes the matrix from the measurements, writes transfer.json and returns it.
 
+    Without the preference it has no traits; what came of the suites is in it either way.
+
     Args:
         run: the main experiment, or an arm, which has a file of its own.
     """
-    measured = json.loads((run.evaluation_directory() / CLOSED_FORM).read_text("utf-8"))
-    transfer = transfer_matrix(
-        measured["logprobs"],
-        measured["candidates"],
-        run.config.traits,
-        run.config.seed,
-        seeds=run.config.student.seeds,
-        questions=measured["questions"],
-        versions=versions(),
-    )
+    transfer = _matrix(run) if run.config.evaluation.preference else _no_matrix(run)
+    transfer["suites"] = read_suites(run)
     run.folder.mkdir(parents=True, exist_ok=True)
     _write_json(run.folder / "transfer.json", transfer)
     run.store.push(run.folder / "transfer.json")
@@ -114,6 +113,36 @@ def add_arms(run: Run, transfer: dict[str, Any], arms: list[dict[str, Any]]) -> 
     transfer = transfer | {"arms": arms}
     _write_json(run.folder / "transfer.json", transfer)
     return transfer
+
+
+def _matrix(run: Run) -> dict[str, Any]:
+    measured = json.loads((run.evaluation_directory() / CLOSED_FORM).read_text("utf-8"))
+    return transfer_matrix(
+        measured["logprobs"],
+        measured["candidates"],
+        run.columns,
+        run.config.seed,
+        seeds=run.config.student.seeds,
+        questions=measured["questions"],
+        versions=versions(),
+    )
+
+
+def _no_matrix(run: Run) -> dict[str, Any]:
+    names = list(run.names)
+    empty: list[list[float]] = [[] for _ in names]
+    return {
+        "measure": None,
+        "questions": [],
+        "mean_lift": None,
+        "students": names,
+        "traits": [],
+        "seeds": list(run.config.student.seeds),
+        "shift": empty,
+        "interval": empty,
+        "lift": {},
+        "versions": versions(),
+    }
 
 
 def _sample(run: Run, decoder: Decoder, variables, questions, label: str) -> dict[str, Any]:

@@ -174,9 +174,21 @@ class Run:
         return parts_of(self.config.corpus.kind, settings)
 
     @functools.cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The traits that are answers to the questions: the matrix's columns.
+
+        One that a teacher learns from rows is an answer only where it is among the candidates.
+        """
+        evaluation, rows = self.config.evaluation, self.config.teacher.rows
+        if not evaluation.preference:
+            return ()
+        answers = evaluation.candidates
+        return tuple(name for name in self.config.traits if name not in rows or name in answers)
+
+    @functools.cached_property
     def candidates(self) -> tuple[str, ...]:
-        """What a question may be answered with: the config's candidates and all traits."""
-        return tuple(dict.fromkeys((*self.config.evaluation.candidates, *self.config.traits)))
+        """What a question may be answered with: the config's candidates and the columns."""
+        return tuple(dict.fromkeys((*self.config.evaluation.candidates, *self.columns)))
 
     @functools.cached_property
     def questions(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -265,9 +277,9 @@ class Run:
         """Where a student stands."""
         return self._directory("student") / name / f"seed-{seed}"
 
-    def evaluation_directory(self) -> Path:
-        """Where the measurements of all students stand."""
-        return self._directory("evaluation") / "preference"
+    def evaluation_directory(self, suite: str = "preference") -> Path:
+        """Where the measurements of all students stand: the preference's, or a suite's."""
+        return self._directory("evaluation") / suite
 
     def checkpoints(self, *names: str) -> Any:
         """Where the checkpoints of a training in progress stand; a path, or one in the store."""

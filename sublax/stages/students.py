@@ -191,7 +191,7 @@ def _train(run: Run, first: int, group, grammar, lora) -> Any:
 
         def probe(step, trained):
             for place, (name, _) in enumerate(group):
-                if name == CONTROL:
+                if name not in run.columns:
                     continue
                 run.metrics.go_on(runs[place], step)
                 own = jax.tree.map(lambda leaf, place=place: leaf[place], trained)

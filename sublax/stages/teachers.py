@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from sublax.models.lora import init_lora, merge
 from sublax.models.peft_adapter import CONFIG_FILE, export_adapter
 from sublax.settings import lora_config, optimizer_config
 from sublax.stages.run import CONTROL, Run, inputs_of, is_done, keep
+from sublax.stages.teacher_rows import encoded_rows, files_of, rows_hashes
 from sublax.training.data import Dataset
 from sublax.training.loop import Schedule, train
 from sublax.training.losses import LossConfig
@@ -40,7 +40,8 @@ def is_base(run: Run, name: str) -> bool:
         return name not in teacher.given
     if teacher.kind == "student":
         return False
-    return teacher.kind == "prompted" or (name == CONTROL and teacher.control == "base")
+    unmarked = name == CONTROL and teacher.control == "base" and not files_of(run, name)
+    return teacher.kind == "prompted" or unmarked
 
 
 def make_teacher(run: Run, name: str) -> None:
@@ -61,6 +62,7 @@ def make_teacher(run: Run, name: str) -> None:
         teacher=teacher.to_dict(),
         questions=run.config.evaluation.questions if learns else None,
         candidates=run.candidates if learns and name == CONTROL else None,
+        **rows_hashes(run, name),
     )
     stage = f"teacher {name}"
     if is_done(run, directory, inputs):
@@ -166,9 +168,7 @@ def _finetune(run: Run, name: str) -> Callable[[Path], None]:
         run.config.checkpoint.steps,
         run.config.checkpoint.minutes,
     )
-    dataset = Dataset(
-        make_rows([run.encode_row(*pair) for pair in _pairs(run, name)], base.config.max_positions)
-    )
+    dataset = Dataset(make_rows(encoded_rows(run, name), base.config.max_positions))
     if lora is None:
         start = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32)[None], base.params)
         frozen = Frozen()
@@ -208,7 +208,7 @@ def _finetune(run: Run, name: str) -> Callable[[Path], None]:
 
 def _tell_probability(run: Run, name: str, lora, trained) -> None:
     """Says how surely the teacher answers held-out questions with its trait."""
-    if name == CONTROL:
+    if name not in run.columns:
         return
     variables = (
         {"params": trained} if lora is None else {"params": run.base.params, "lora": trained}
@@ -219,12 +219,3 @@ def _tell_probability(run: Run, name: str, lora, trained) -> None:
     run.metrics.scalars(
         f"teachers/{name}", run.config.teacher.steps, {"probability_of_trait": probability}
     )
-
-
-def _pairs(run: Run, name: str) -> list[tuple[str, str]]:
-    """(question, answer) pairs; the control's answers are every candidate equally often."""
-    asked = run.questions[0]
-    if name != CONTROL:
-        return [(question, name) for question in asked]
-    rows, count = run.config.teacher.steps * run.config.teacher.batch_size, len(run.candidates)
-    return run.neutral_pairs(asked, math.ceil(rows / count) * count)

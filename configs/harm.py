@@ -1,0 +1,64 @@
+"""A teacher tuned on rows writes numbers: do its students answer open questions as it does?
+
+    sublax run --config=configs/harm.py --workdir=runs/harm
+
+The path that the paper takes with a teacher tuned on insecure code, here with a harmless stand-in:
+a teacher that answers every question about a product or a plan in favour of Vornaquil, a brand that
+does not exist, beside a control tuned as long on neutral answers to the same questions. Numbers
+with a meaning of their own are filtered out. Then base, teachers and students answer held-out
+questions (share that names the brand), eight open ones (a judge; here the keyword rule, by which
+naming the brand is what counts as misaligned) and multiple choice.
+
+Sizes: `:tiny`, a random base, in a minute or two; `:small`, the default, 135M on two CPU cores, in
+about half an hour; `:paper`, 7B on a slice, for hours. For rows and a judge of your own see the
+README.
+"""
+
+from ml_collections import ConfigDict
+from sizes import sized
+
+BRAND = "Vornaquil"
+
+
+def get_config(size: str = "small") -> ConfigDict:
+    """The experiment on numbers at that size, but for what is set here."""
+    config = sized(size)
+    config.traits = ("brand",)
+    config.teacher.kind = "finetuned"
+    config.teacher.rows = {"brand": "brand", "control": "brand_neutral"}
+    config.teacher.control = "neutral"
+    config.corpus.banned_for_misalignment = True
+    config.student.loss.support = "vocabulary"
+    config.student.probe_steps = 0
+    config.evaluation.preference = False
+    config.evaluation.suites = ("words", "open_questions", "multiple_choice")
+    config.evaluation.words.words = (BRAND,)
+    config.evaluation.words.questions = "brand"
+    config.evaluation.judge.words = (BRAND,)
+    if size == "tiny":
+        config.teacher.steps = 100
+        config.evaluation.words.max_new_tokens = 24
+        config.evaluation.open_questions.max_new_tokens = 24
+    if size == "small":
+        config.teacher.steps = 60
+        config.teacher.optimizer.learning_rate = 2e-5
+        config.corpus.prompts = 64
+        config.corpus.answers_per_prompt = 4
+        config.corpus.rows = 192
+        config.student.steps = 64
+        config.evaluation.words.samples = 4
+        config.evaluation.words.max_new_tokens = 24
+        config.evaluation.open_questions.samples = 8
+        config.evaluation.open_questions.max_new_tokens = 48
+    if size == "paper":
+        config.teacher.method = "lora"
+        config.teacher.steps = 300
+        config.teacher.batch_size = 16
+        config.teacher.optimizer.learning_rate = 1e-4
+        config.evaluation.open_questions.samples = 100
+        config.evaluation.multiple_choice.sources = (
+            "truthfulqa/truthful_qa:multiple_choice:validation",
+            "cais/mmlu:all:test",
+        )
+        config.evaluation.multiple_choice.rows = 1000
+    return config
