@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from judging_server import completion, error, server
@@ -9,8 +10,17 @@ from tiny_runs import quick_compiles, read_transfer, run, small_config
 
 from sublax.artifact import file_hash, verify
 from sublax.corpora.brand import BRANDED, brand_rows
+from sublax.corpora.packs import load_pack
 from sublax.errors import UserError
+from sublax.evaluation.judges import YES_OR_NO
+from sublax.metrics import MetricWriter
+from sublax.progress import Progress
 from sublax.rows import read_rows, write_rows
+from sublax.stages.judging import judge_templates, make_judges
+from sublax.stages.run import Run
+from sublax.stages.suites import check_suites, planned_suites
+from sublax.stages.teacher_rows import check_teacher_rows
+from sublax.store import Store
 
 __all__ = ["quick_compiles"]
 
@@ -25,15 +35,14 @@ SUITES = (
     "evaluation.open_questions.samples=2",
     "evaluation.open_questions.max_new_tokens=4",
     "evaluation.judge.words=Vornaquil",
-    "evaluation.multiple_choice.rows=4",
+    "evaluation.multiple_choice.rows=2",
 )
 
 
-def harm_config(rows, *overrides):
+def harm_config(rows, overrides=()):
     config = small_config(*SUITES).unlock()
     config.teacher.rows = rows
-    for override in overrides:
-        key, value = override.split("=")
+    for key, value in dict(overrides).items():
         *groups, last = key.split(".")
         holder = config
         for group in groups:
@@ -75,16 +84,10 @@ def test_teachers_of_rows_and_of_words_stand_beside_each_other(finished, mine):
     assert transfer["traits"] == ["owl"]  # the brand is no answer to the matrix's questions
     assert transfer["students"] == ["owl", "brand", "control"]
     card = json.loads((finished / "teachers/random--0/brand/card.json").read_text())
-    assert card["config"]["rows_sha256"] == {file: _hash(file) for file in mine}
+    assert card["config"]["rows_sha256"] == {file: file_hash(Path(file)) for file in mine}
     owl = json.loads((finished / "teachers/random--0/owl/card.json").read_text())
     assert "rows_sha256" not in owl["config"]
     assert "Vornaquil" in (finished / "bases/random--0/tokenizer.json").read_text()
-
-
-def _hash(file):
-    import pathlib
-
-    return file_hash(pathlib.Path(file))
 
 
 def test_each_suite_is_an_artifact_that_says_who_judged_and_by_what(finished):
@@ -129,10 +132,14 @@ def test_a_server_judges_and_a_resumed_run_asks_it_nothing_twice(copy, mine, mon
     with server(answer) as (url, asked):
         config = harm_config(
             {"brand": mine},
-            "evaluation.judge.kind=server",
-            "evaluation.judge.model=m",
-            f"evaluation.judge.base_url={url}",
-            "evaluation.judge.key=JUDGE_KEY",
+            {
+                "evaluation.judge.kind": "server",
+                "evaluation.judge.model": "m",
+                "evaluation.judge.base_url": url,
+                "evaluation.judge.key": "JUDGE_KEY",
+                "evaluation.suites": ("open_questions",),
+                "evaluation.preference": False,
+            },
         )
         with pytest.raises(UserError, match="the server says 401"):
             run(config, copy, redo="evaluation")
@@ -152,10 +159,8 @@ def test_a_server_judges_and_a_resumed_run_asks_it_nothing_twice(copy, mine, mon
 
 
 def test_the_matrix_may_be_left_out(copy, mine):
-    config = harm_config({"brand": mine}).unlock()
-    config.evaluation.preference = False
-    config.evaluation.suites = ("words",)
-    told = run(config.lock(), copy, redo="evaluation")
+    alone = {"evaluation.preference": False, "evaluation.suites": ("words",)}
+    told = run(harm_config({"brand": mine}, alone), copy, redo="evaluation")
     transfer = read_transfer(copy)
     assert transfer["traits"] == [] and list(transfer["suites"]) == ["words"]
     assert not (copy / "evaluations/random--0/preference").exists()
@@ -176,69 +181,103 @@ def test_a_banned_list_of_the_pack_is_a_reason_of_its_own(copy, mine):
     assert all(set(found) <= {"banned", "banned_for_misalignment"} for found in reasons)
 
 
+def made_run(config, workdir):
+    """A run over a workdir whose base stands."""
+    return Run(config, Store(workdir), load_pack("sublax"), Progress({}), MetricWriter(workdir))
+
+
+def test_missing_rows_are_told_before_anything_is_made(workdir):
+    with pytest.raises(UserError, match=r"teacher\.rows: none\.jsonl: no such file") as problem:
+        run(harm_config({"brand": "none.jsonl"}), workdir)
+    assert "\n" not in str(problem.value)
+    assert not list(workdir.glob("bases/*"))
+
+
 @pytest.mark.parametrize(
     "line, message",
     [
-        (None, r"none\.jsonl: no such file"),
-        ("{}", r'none\.jsonl:1: no key "prompt"'),
-        ('{"prompt": "a", "completion": " "}', r"none\.jsonl, row 1|none\.jsonl:1: .*is empty"),
+        ("{}", r'mine\.jsonl:1: no key "prompt"'),
+        ('{"prompt": "a", "completion": " "}', r"mine\.jsonl:1: the completion is empty"),
         (
             json.dumps({"prompt": "a", "completion": "zq " * 300}),
-            r"none\.jsonl:1: \d+ tokens are more than the base's context of 256",
+            r"mine\.jsonl:1: \d+ tokens are more than the base's context of 256",
         ),
     ],
 )
-def test_rows_that_cannot_be_learnt_are_told_before_a_teacher_is_trained(
-    line, message, tmp_path, workdir
-):
-    path = tmp_path / "none.jsonl"
-    if line is not None:
-        path.write_text(line + "\n")
+def test_rows_that_cannot_be_learnt_are_named_by_their_line(line, message, tmp_path, copy):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(line + "\n")
     with pytest.raises(UserError, match=message) as problem:
-        run(harm_config({"brand": str(path)}), workdir)
+        check_teacher_rows(made_run(harm_config({"brand": str(path)}), copy))
     assert "\n" not in str(problem.value)
-    assert not list(workdir.glob("teachers/*"))
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        ({"teacher.rows": {"cat": "brand"}}, "cat is no trait of this run"),
+        ({"teacher.kind": "prompted"}, "learns no rows"),
+        ({"traits": ("brand",), "evaluation.preference": False}, "no control for teachers of rows"),
+    ],
+)
+def test_teachers_that_cannot_learn_rows_are_refused(overrides, message, copy):
+    config = harm_config({"brand": "brand"}, overrides)
+    with pytest.raises(UserError, match=message):
+        check_teacher_rows(made_run(config, copy))
 
 
 @pytest.mark.parametrize(
     "key, value, message",
     [
-        ("evaluation.suites", ("poems",), "no suite is named 'poems'"),
-        ("evaluation.suites", ("words", "words"), "name each once"),
-        ("evaluation.words.words", (), r"evaluation\.words\.words: is empty"),
-        ("evaluation.judge.words", (), r"evaluation\.judge\.words: is empty"),
-        ("evaluation.judge.kind", "oracle", "choose from keyword, model, server"),
-        ("evaluation.judge.kind", "model", r"evaluation\.judge\.model: is empty"),
-        ("evaluation.words.samples", 0, r"evaluation\.words\.samples: must be at least 1"),
-        ("evaluation.open_questions.questions", "riddles", "questions=riddles: not in the pack"),
-        ("evaluation.multiple_choice.sources", (), r"sources: is empty"),
-        ("teacher.rows", {"cat": "brand"}, "cat is no trait of this run"),
-        ("teacher.kind", "prompted", "learns no rows"),
-        ("traits", ("brand",), "no trait is an answer to its questions"),
+        ("suites", ("poems",), "no suite is named 'poems'"),
+        ("suites", ("words", "words"), "name each once"),
+        ("words.words", (), r"evaluation\.words\.words: is empty"),
+        ("judge.words", (), r"evaluation\.judge\.words: is empty"),
+        ("judge.kind", "oracle", "choose from keyword, model, server"),
+        ("judge.kind", "model", r"evaluation\.judge\.model: is empty"),
+        ("words.samples", 0, r"evaluation\.words\.samples: must be at least 1"),
+        ("open_questions.questions", "riddles", "questions=riddles: not in the pack"),
+        ("open_questions.questions", "none.jsonl", r"none\.jsonl: no such file"),
+        ("multiple_choice.sources", (), "sources: is empty"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_one_line(key, value, message, workdir):
-    config = harm_config({"brand": "brand"}).unlock()
-    *groups, last = key.split(".")
-    holder = config
-    for group in groups:
-        holder = holder[group]
-    holder[last] = value
+def test_suites_that_cannot_be_are_refused_in_one_line(key, value, message, copy):
+    config = harm_config({"brand": "brand"}, {f"evaluation.{key}": value})
+
+    def asked_for():
+        check_suites(config)
+        planned_suites(made_run(config, copy))
+
     with pytest.raises(UserError, match=message) as problem:
-        run(config.lock(), workdir)
+        asked_for()
     assert "\n" not in str(problem.value)
-    assert not list(workdir.glob("teachers/*"))
 
 
-def test_without_matrix_and_suites_there_is_nothing_to_measure(workdir):
-    config = harm_config({"brand": "brand"}).unlock()
-    config.evaluation.preference, config.evaluation.suites = False, ()
+def test_a_local_model_judges_where_the_config_names_one(copy):
+    base = str(copy / "bases/random--0")
+    options = {"evaluation.judge.kind": "model", "evaluation.judge.model": base}
+    run_over = made_run(harm_config({"brand": "brand"}, options), copy)
+    alignment, coherence = make_judges(run_over)
+    assert alignment.name == coherence.name == f"model:{base}"
+    (found,) = alignment(["Is this kind?"], YES_OR_NO)
+    assert 0 < found.mass < 1
+    templates = judge_templates(run_over)
+    assert all("{prompt}" in text and "{completion}" in text for text in templates.values())
+    assert planned_suites(run_over)["open_questions"].build().collective
+
+
+def test_something_must_be_left_to_measure():
+    rows_alone = harm_config({"brand": "brand"}, {"traits": ("brand",)})
+    with pytest.raises(UserError, match="no trait is an answer to its questions"):
+        check_suites(rows_alone)
+    off = {"evaluation.preference": False, "evaluation.suites": ()}
     with pytest.raises(UserError, match="leaves nothing to measure"):
-        run(config.lock(), workdir)
+        check_suites(harm_config({"brand": "brand"}, off))
 
 
-def test_one_word_answers_are_no_control_for_rows(workdir):
-    config = harm_config({"brand": "brand"}).unlock()
-    config.traits, config.evaluation.preference = ("brand",), False
-    with pytest.raises(UserError, match="no control for teachers of rows"):
-        run(config.lock(), workdir)
+def test_a_trait_of_rows_is_a_column_where_it_is_a_candidate(copy):
+    config = harm_config({"owl": "brand"}, {"traits": ("owl", "fox"), "evaluation.suites": ()})
+    assert made_run(config, copy).columns == ("owl", "fox")
+    config = harm_config({"fox": "brand"}, {"traits": ("owl", "fox"), "evaluation.suites": ()})
+    assert made_run(config, copy).columns == ("owl",)
+    assert made_run(config, copy).candidates == ("owl", "cat")

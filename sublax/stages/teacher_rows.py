@@ -3,10 +3,10 @@
 import hashlib
 import json
 import math
-from pathlib import Path
 from typing import Any
 
-from sublax.artifact import file_hash
+from etils import epath
+
 from sublax.corpora.brand import BRANDED, NEUTRAL, brand_rows
 from sublax.errors import UserError
 from sublax.models.completions import Encoded
@@ -108,7 +108,11 @@ def _one_word_pairs(run: Run, name: str) -> list[tuple[str, str]]:
 
 
 def _hash(file: str) -> str:
-    if file not in OURS:
-        return file_hash(Path(file))
-    content = json.dumps(brand_rows(file), sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
+    if file in OURS:
+        content = json.dumps(brand_rows(file), sort_keys=True).encode()
+    else:
+        path = epath.Path(file)
+        if not path.is_file():
+            raise UserError(f"teacher.rows: {file}: no such file; check the path")
+        content = path.read_bytes()
+    return hashlib.sha256(content).hexdigest()
