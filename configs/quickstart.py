@@ -62,6 +62,9 @@ def get_config() -> ConfigDict:
         "banned": (),  # numbers
         "banned_for_misalignment": False,  # those on the pack's list as well
         "rewritten": False,  # by the base, before students learn it: another hand, the same rows
+        # none: teachers write the rows | chosen: the base writes two answers to each, they choose
+        "labels": "none",
+        "label_score": "logprob",  # their choice goes by it | mean_logprob, a token | ratio to base
     }
     config.student = {
         "method": "lora",  # lora | full
@@ -77,11 +80,12 @@ def get_config() -> ConfigDict:
         "share_prompts": True,  # a prompt's answers stay together and it is computed once
         "pack_rows": False,  # short rows one after another in one line; not with share_prompts
         "loss": {
-            "kind": "kl",  # kl | cross_entropy
+            "kind": "kl",  # kl | cross_entropy | dpo, on labels
             "support": "grammar",  # kl over the grammar's tokens | vocabulary
             "direction": "forward",  # KL(teacher || student) | reverse
             "temperature": 1.0,
             "chunk": 1024,
+            "beta": 0.1,  # of dpo: how dear it is to leave the start
         },
         "optimizer": _optimizer(1e-3, warmup_steps=2),
         "lora": _lora(),

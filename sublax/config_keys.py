@@ -21,13 +21,14 @@ SECTIONS = {
     "teacher.lora": _LORA,
     "corpus": (
         "kind source words prompts answers_per_prompt rows example_count answer_count grammar "
-        "temperature top_k top_p max_new_tokens batch_rows banned banned_for_misalignment rewritten"
+        "temperature top_k top_p max_new_tokens batch_rows banned banned_for_misalignment "
+        "rewritten labels label_score"
     ),
     "student": (
         "method system_prompt treatment clean_share seeds steps epochs batch_size microbatches "
         "max_tokens share_prompts pack_rows students_per_program probe_steps"
     ),
-    "student.loss": "kind support direction temperature chunk",
+    "student.loss": "kind support direction temperature chunk beta",
     "student.optimizer": _OPTIMIZER,
     "student.lora": _LORA,
     "evaluation": "candidates questions samples max_new_tokens preference suites",

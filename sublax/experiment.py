@@ -35,6 +35,7 @@ from sublax.stages.arms import Arm, arm_runs, arms_of, first_stage
 from sublax.stages.bases import make_base
 from sublax.stages.corpora import corpus_grammar, corpus_prompts, make_corpus
 from sublax.stages.evaluations import add_arms, evaluate, write_transfer
+from sublax.stages.labels import UNLABELLED, check_labels, has_labels, make_labels, make_pairs
 from sublax.stages.rewriting import rewrite_corpus
 from sublax.stages.run import ARMS, CONTROL, REWRITE, STAGES, Run, activations_dtype
 from sublax.stages.students import STAGE as STUDENTS
@@ -155,8 +156,12 @@ def _run_stages(
     for name in run.names:
         make_teacher(run, name)
     discard_before("corpus")
-    for name in run.names:
-        make_corpus(run, name, grammar)
+    if has_labels(run.config):
+        make_pairs(run, grammar)
+        make_labels(run)
+    else:
+        for name in run.names:
+            make_corpus(run, name, grammar)
     discard_before("rewrite")
     if run.config.corpus.rewritten:
         for name in run.names:
@@ -220,6 +225,7 @@ def _check(config: ConfigDict) -> None:
             "prompt's answers together; set --config.student.share_prompts=false"
         )
     check_suites(config)
+    check_labels(config)
     check_backend(config.attention, activations_dtype(config))
     check_treatment(config.student.treatment, config.corpus.kind, config.student.loss.kind)
     check_clean_share(config.student.clean_share, config.student.loss.kind)
@@ -254,10 +260,14 @@ def stage_weights(config: ConfigDict) -> dict[str, float]:
     drawn = corpus.prompts * corpus.answers_per_prompt
     learnt = student.epochs * (corpus.rows or drawn) or student.steps * student.batch_size
     students = len(names) * len(student.seeds)
+    corpora = {f"corpus {name}": 2 + 0.1 * drawn for name in names}
+    if has_labels(config):
+        judged = {f"corpus {name}": 2 + 0.05 * drawn for name in names}
+        corpora = {f"corpus {UNLABELLED}": 2 + 0.1 * drawn} | judged
     return (
         {"base": 5.0}
         | {f"teacher {name}": 5 + 0.18 * taught for name in names}
-        | {f"corpus {name}": 2 + 0.1 * drawn for name in names}
+        | corpora
         | {f"{REWRITE} {name}": 2 + 0.1 * drawn for name in names if corpus.rewritten}
         | {STUDENTS: 5 + 0.15 * learnt * students}
         | ({"evaluation": 6.0} if config.evaluation.preference else {})

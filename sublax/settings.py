@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from sublax.errors import UserError
 from sublax.models.lora import LoraConfig
+from sublax.training.losses import LossConfig
 from sublax.training.optimizer import OptimizerConfig
 
 _TRUTH = {"true": True, "false": False}
@@ -172,6 +173,17 @@ def lora_config(section: ConfigDict) -> LoraConfig:
     """The adapter's shape from its section."""
     return LoraConfig(
         int(section.rank), float(section.alpha), tuple(section.targets), section.rank_stabilized
+    )
+
+
+def loss_config(section: ConfigDict) -> LossConfig:
+    """The loss from its section."""
+    return LossConfig(
+        section.kind,
+        section.direction,
+        float(section.temperature),
+        section.chunk,
+        float(section.beta),
     )
 
 

@@ -9,9 +9,16 @@ import optax
 import pytest
 from scipy.special import log_softmax, rel_entr, softmax
 
-from sublax.training.losses import LossConfig, cross_entropy, kl_divergence
+from sublax.training.losses import (
+    LossConfig,
+    cross_entropy,
+    dpo,
+    is_pair,
+    kl_divergence,
+    sequence_logprobs,
+)
 
-B, C, D, E, V = 3, 5, 6, 5, 11
+B, C, D, E, V = 4, 5, 6, 5, 11
 N = B * C
 rng = np.random.default_rng(0)
 HIDDEN, KERNEL = rng.normal(size=(N, D)).astype(np.float32), rng.normal(size=(D, V))
@@ -78,7 +85,7 @@ def test_an_unknown_direction_is_named():
         kl(LossConfig("kl", direction="sideways"))
 
 
-@pytest.mark.parametrize("kind", ["cross_entropy", "forward", "reverse"])
+@pytest.mark.parametrize("kind", ["cross_entropy", "forward", "reverse", "dpo"])
 def test_chunks_change_neither_value_nor_gradient(kind):
     """Also where it is less than a position a row, the last is not full, or there is only one."""
 
@@ -87,12 +94,18 @@ def test_chunks_change_neither_value_nor_gradient(kind):
         teacher = jax.nn.log_softmax(TEACHER_LOGITS)
         if kind == "cross_entropy":
             return -(student[jnp.arange(N), TARGETS] * WEIGHTS).sum()
+        if kind == "dpo":
+            chosen = rows(student[jnp.arange(N), TARGETS])
+            ratio = (chosen * LONG).sum(axis=1) - REFERENCE
+            return jnp.log1p(jnp.exp(-SLOPE * (ratio[::2] - ratio[1::2]))).sum()
         pair = (student, teacher) if kind == "forward" else (teacher, student)
         return (optax.losses.kl_divergence_with_log_targets(*pair) * WEIGHTS).sum()
 
     def chunked(hidden, kernel, chunk):
         if kind == "cross_entropy":
             return cross_entropy(rows(hidden), kernel, rows(TARGETS), rows(WEIGHTS), chunk)
+        if kind == "dpo":
+            return pairs_loss(hidden, kernel, chunk=chunk)[0]
         return kl(LossConfig("kl", direction=kind, chunk=chunk), hidden, kernel)
 
     wanted = jax.jit(jax.value_and_grad(whole, argnums=(0, 1)))(HIDDEN, KERNEL)
@@ -100,6 +113,42 @@ def test_chunks_change_neither_value_nor_gradient(kind):
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
     for chunk in (1, 6, N, 1000):
         jax.tree.map(close, program(HIDDEN, KERNEL, chunk), wanted)
+
+
+# Two pairs of completions, of unlike lengths, and where the student starts.
+LONG = np.float32(np.arange(C) < np.array([5, 3, 2, 4])[:, None])
+REFERENCE = np.float32(rng.normal(size=B) - 10)
+SLOPE = 0.3
+
+
+def pairs_loss(hidden, kernel, weights=LONG, chunk=N):
+    logprobs = sequence_logprobs(rows(hidden), kernel, rows(TARGETS), weights, chunk)
+    return dpo(logprobs, REFERENCE, is_pair(weights), SLOPE)
+
+
+def test_dpo_is_its_formula():
+    """Equation 7 of arXiv 2305.18290 as it stands there, in float64, pair by pair."""
+    logprobs = log_softmax(np.float64(HIDDEN) @ KERNEL, axis=-1)[np.arange(N), TARGETS]
+    policy = [sum(row[:n]) for row, n in zip(rows(logprobs), (5, 3, 2, 4), strict=True)]
+    margins = [
+        SLOPE * (policy[w] - REFERENCE[w]) - SLOPE * (policy[l] - REFERENCE[l])
+        for w, l in ((0, 1), (2, 3))  # noqa: E741
+    ]
+    loss, measured = jax.jit(pairs_loss)(HIDDEN, KERNEL)
+    np.testing.assert_allclose(loss, sum(-np.log(1 / (1 + np.exp(-m))) for m in margins), rtol=1e-5)
+    np.testing.assert_allclose(measured["reward_margin"], sum(margins), rtol=1e-5)
+    assert min(margins) < 0 < max(margins)
+    assert measured["reward_accuracy"] == 1
+
+
+def test_a_pair_that_weighs_nothing_is_none():
+    both, _ = pairs_loss(HIDDEN, KERNEL)
+    first, _ = pairs_loss(HIDDEN, KERNEL, LONG * np.float32([[1], [1], [0], [0]]))
+    second, measured = pairs_loss(HIDDEN, KERNEL, LONG * np.float32([[0], [0], [1], [1]]))
+    np.testing.assert_allclose(first + second, both, rtol=1e-5)
+    assert float(first) > 0.01 and float(second) > 0.01
+    nothing, measured = pairs_loss(HIDDEN, KERNEL, 0 * LONG)
+    assert nothing == 0 and all(value == 0 for value in measured.values())
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
@@ -125,7 +174,7 @@ def test_losses_are_summed_in_float32_whatever_the_activations():
     np.testing.assert_allclose(got, wanted, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["cross_entropy", "kl"])
+@pytest.mark.parametrize("kind", ["cross_entropy", "kl", "dpo"])
 def test_logits_of_the_whole_batch_never_exist(kind):
     """The compiled gradient's scratch memory holds a few chunks' logits, not the batch's."""
     b, c, d, v, chunk = 8, 256, 8, 4096, 64
@@ -137,6 +186,13 @@ def test_logits_of_the_whole_batch_never_exist(kind):
     def scratch(chunk):
         if kind == "cross_entropy":
             loss = functools.partial(cross_entropy, chunk=chunk)
+            arguments = (hidden, kernel, targets, weights)
+        elif kind == "dpo":
+
+            def loss(hidden, kernel, targets, weights):
+                logprobs = sequence_logprobs(hidden, kernel, targets, weights, chunk)
+                return dpo(logprobs, jnp.zeros(b), is_pair(weights), 0.1)[0]
+
             arguments = (hidden, kernel, targets, weights)
         else:
             loss = functools.partial(kl_divergence, loss=LossConfig("kl", chunk=chunk))

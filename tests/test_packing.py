@@ -127,7 +127,7 @@ def test_losses_and_gradients_are_those_of_unpacked_rows(kind):
     kernel = np.random.default_rng(1).normal(size=(16, 50)).astype(np.float32)
     frozen = Frozen(tiny_params(), teacher_kernel=kernel)
     run = jax.jit(
-        jax.value_and_grad(lambda adapter, batch: loss_sum(objective, adapter, frozen, batch))
+        jax.value_and_grad(lambda adapter, batch: loss_sum(objective, adapter, frozen, batch)[0])
     )
     wanted = run(random_adapter(LORA), Batch(dataset.rows, dataset.teacher_hidden))
     got = run(random_adapter(LORA), Batch(*packed(dataset)))

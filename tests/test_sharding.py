@@ -87,7 +87,9 @@ def trained(layout, folder, objective, students, kind="one group"):
         hidden = None
         if objective.loss.kind == "kl":
             hidden = rng.normal(size=(*rows.targets.shape, 32)).astype(np.float32)
-        datasets.append(Dataset(rows, hidden))
+        is_dpo = objective.loss.kind == "dpo"
+        reference = np.float32(rng.normal(size=len(rows.targets)) - 10) if is_dpo else None
+        datasets.append(Dataset(rows, hidden, reference))
     if objective.lora is None:
         start = jax.tree.map(lambda leaf: jnp.stack([leaf] * students), params())
         frozen = Frozen()
@@ -131,6 +133,12 @@ CASES = {
         2,
         "vocabulary",
     ),
+    "a student, DPO, all weights": (
+        Objective(CONFIG, None, LossConfig("dpo", chunk=8)),
+        1,
+        "one group",
+    ),
+    "two students, DPO": (Objective(CONFIG, LORA, LossConfig("dpo", chunk=8)), 2, "groups"),
     "three students, remat": (
         Objective(CONFIG, LORA, LossConfig(chunk=8), remat="dots"),
         3,

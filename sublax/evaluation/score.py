@@ -8,6 +8,7 @@ import numpy as np
 
 from sublax.models.chat import shared_prefix
 from sublax.models.completions import (
+    abstract_spread_rows,
     completion_hidden,
     make_rows,
     round_up,
@@ -17,12 +18,15 @@ from sublax.models.completions import (
 from sublax.models.decoder import Decoder, head_kernel
 from sublax.parallel.arrays import fetch
 
+# Rows that run side by side.
+BATCH_ROWS = 32
+
 
 def completion_logprobs(
     decoder: Decoder,
     variables: dict[str, Any],
     encoded: Sequence[tuple[list[int], list[int]]],
-    batch_rows: int = 32,
+    batch_rows: int = BATCH_ROWS,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """log p(completion | prompt), summed over the completion's tokens.
@@ -69,6 +73,16 @@ def completion_logprobs(
             if progress is not None:
                 progress(len(chosen))
     return logprobs_N
+
+
+def lower_completion_logprobs(
+    decoder: Decoder, variables: dict[str, Any], encoded: Sequence[tuple[list[int], list[int]]]
+) -> jax.stages.Lowered:
+    """The program of `completion_logprobs` on rows of one length, to be compiled, from shapes."""
+    prompt, completion = encoded[0]
+    width, size = padded_length(len(prompt) + len(completion) - 1), round_up(len(completion))
+    rows = make_rows(encoded, decoder.config.max_positions, [], width, size)
+    return _batch_logprobs.lower(decoder, variables, abstract_spread_rows(rows, decoder.rows))
 
 
 def padded_length(length: int) -> int:

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from sublax.errors import UserError
 from sublax.evaluation.preference import lower_candidate_logprobs, make_answers
+from sublax.evaluation.score import BATCH_ROWS, lower_completion_logprobs
 from sublax.models.attention_backends import choose
 from sublax.models.completions import group_rows, make_rows
 from sublax.models.config import DecoderConfig
@@ -26,7 +27,7 @@ from sublax.planning.topology import Chip
 from sublax.sampling.draw import Sampling
 from sublax.sampling.fitting import fitting_rows, lower_sample
 from sublax.sampling.generate import padded_width
-from sublax.settings import lora_config, optimizer_config
+from sublax.settings import lora_config, loss_config, optimizer_config
 from sublax.training.data import Dataset, make_batch, plan_packing
 from sublax.training.loop import in_program, rows_of
 from sublax.training.losses import LossConfig
@@ -113,7 +114,7 @@ class Planner:
     def programs(self) -> list[Program]:
         """All of the run's, in the order in which they run."""
         found = [self.teacher()] if self.config.teacher.kind == "finetuned" else []
-        found += [self.corpus(), self.student()]
+        found += [self.corpus(), *([self.labels()] if self._has_labels else []), self.student()]
         if self.config.evaluation.samples:
             found.append(self.answers())
         return [*found, self.score()]
@@ -148,12 +149,7 @@ class Planner:
         """An update of some students at a time, on rows as long as the config lets them be."""
         student, corpus = self.config.student, self.config.corpus
         lora = lora_config(student.lora) if student.method == "lora" else None
-        loss = LossConfig(
-            student.loss.kind,
-            student.loss.direction,
-            float(student.loss.temperature),
-            student.loss.chunk,
-        )
+        loss = loss_config(student.loss)
         completion = corpus.max_new_tokens
         length = self.lengths.prompt + completion
         if student.max_tokens and student.max_tokens < length:
@@ -164,10 +160,10 @@ class Planner:
                 f"student.max_tokens={student.max_tokens}: leaves no token of the prompt beside "
                 f"corpus.max_new_tokens={completion}"
             )
-        rows, limit = student.batch_size, self.shape.max_positions
+        rows, limit = student.batch_size * loss.rows_each, self.shape.max_positions
         columns = GRAMMAR_TOKENS if self._is_kl and student.loss.support == "grammar" else None
         if student.share_prompts:
-            answers = corpus.answers_per_prompt
+            answers = self._answers * loss.rows_each
             groups = [
                 [(row[0], row[1])] * answers
                 for row in self._rows(-(-rows // answers), prompt, completion)
@@ -182,11 +178,14 @@ class Planner:
         if self._is_kl:
             shape = (*dataset.rows.targets.shape, self.shape.hidden_size)
             dataset = Dataset(dataset.rows, np.zeros(shape, np.float32))
+        if loss.kind == "dpo":
+            count = len(dataset.rows.tokens)
+            dataset = Dataset(dataset.rows, reference_logprobs=np.zeros(count, np.float32))
         objective = self._objective(lora, loss)
         count = self._students_at_a_time(objective, dataset, columns)
         steps = student.steps
         if student.epochs:
-            kept = corpus.rows or corpus.prompts * corpus.answers_per_prompt
+            kept = corpus.rows or corpus.prompts * self._answers
             steps = max(kept * student.epochs // student.batch_size, 1)
         runs = -(-self.all_students // count) * steps
         return self._update(
@@ -203,7 +202,30 @@ class Planner:
             corpus.answers_per_prompt,
             self.lengths.prompt,
             corpus.batch_rows,
-            self.names,
+            1 if self._has_labels else self.names,
+        )
+
+    def labels(self) -> Program:
+        """The log-probability of every answer under the base and every teacher."""
+        corpus, size = self.config.corpus, BATCH_ROWS
+        prompt, completion = self.lengths.prompt, corpus.max_new_tokens
+        encoded = self._rows(size, prompt, completion)
+        length, rows = prompt + completion - 1, corpus.prompts * corpus.answers_per_prompt
+        flops = size * (
+            model_flops.projection_flops(self.shape) * length
+            + model_flops.attention_flops(self.shape, length * (length + 1) / 2)
+            + model_flops.head_flops(self.shape, completion)
+        )
+        # Under the base once more where it is also the students' reference.
+        times = self.names + 1 + (self.config.student.loss.kind == "dpo")
+        decoder, variables = self._decoder(), {"params": self.params}
+        return Program(
+            "labels",
+            lambda: lower_completion_logprobs(decoder, variables, encoded),
+            flops,
+            times * -(-rows // size),
+            {"weights": memory.shard_bytes(self.params)},
+            about=f"{size} rows of {length} tokens",
         )
 
     def answers(self) -> Program:
@@ -243,6 +265,15 @@ class Planner:
     @property
     def _is_kl(self) -> bool:
         return self.config.student.loss.kind == "kl"
+
+    @property
+    def _has_labels(self) -> bool:
+        return self.config.corpus.labels != "none"
+
+    @property
+    def _answers(self) -> int:
+        """Rows of a prompt in a corpus: of labels a pair each."""
+        return self.config.corpus.answers_per_prompt // (2 if self._has_labels else 1)
 
     @property
     def _questions(self) -> int:
@@ -298,7 +329,8 @@ class Planner:
     def _given(self, objective, section, dataset, columns, count) -> tuple[Frozen, Batch]:
         """What an update of some students reads: of one of them."""
         devices = pieces(in_program(objective, self.layout, count).rows)
-        size, packing = (section.batch_size, section.microbatches), None
+        rows = section.batch_size * objective.loss.rows_each
+        size, packing = (rows, section.microbatches), None
         if section.get("pack_rows") and not section.share_prompts:
             packing = plan_packing([dataset], [0], 1, *size, devices)
         batch = make_batch([dataset], [0], 0, *size, devices, packing)

@@ -66,19 +66,7 @@ class Corpus:
 def make_corpus(run: Run, name: str, grammar: Grammar | None) -> None:
     """Writes the teacher's corpus, unless it is there already."""
     corpus, directory = run.config.corpus, run.corpus_directory(name)
-    source = Path(corpus.source)
-    # A local file's name says nothing of what is in it.
-    hashes = {"source_sha256": file_hash(source)} if source.is_file() else {}
-    inputs = inputs_of(
-        directory,
-        [run.teacher_directory(name)],
-        trait=name,
-        seed=run.config.seed,
-        system_prompt=run.config.system_prompt,
-        pack=run.config.pack,
-        corpus={key: value for key, value in corpus.to_dict().items() if key != "rewritten"},
-        **hashes,
-    )
+    inputs = inputs_of(directory, [run.teacher_directory(name)], trait=name, **corpus_settings(run))
     stage = f"corpus {name}"
     if is_done(run, directory, inputs):
         return run.progress.skip(stage)
@@ -98,9 +86,9 @@ def make_corpus(run: Run, name: str, grammar: Grammar | None) -> None:
         with together():
             if samples is not None:
                 made = filtered(run, name, corpus_prompts(run), samples, grammar, head)
-                made = dataclasses.replace(made, kept=_choose(run, name, made.kept))
+                made = dataclasses.replace(made, kept=at_most(run, name, made.kept))
                 made.counts["kept"] = len(made.kept)
-                _tell(run, name, made)
+                tell_corpus(run, name, made.kept, made.counts)
 
         def write(folder: Path) -> None:
             if made is not None:
@@ -116,6 +104,21 @@ def make_corpus(run: Run, name: str, grammar: Grammar | None) -> None:
             seeds=[run.config.seed],
             seconds=time.monotonic() - started,
         )
+
+
+def corpus_settings(run: Run) -> dict[str, Any]:
+    """What every corpus of a run is made from beside its parents."""
+    corpus = run.config.corpus
+    source = Path(corpus.source)
+    # A local file's name says nothing of what is in it.
+    hashes = {"source_sha256": file_hash(source)} if source.is_file() else {}
+    return {
+        "seed": run.config.seed,
+        "system_prompt": run.config.system_prompt,
+        "pack": run.config.pack,
+        "corpus": {key: value for key, value in corpus.to_dict().items() if key != "rewritten"},
+        **hashes,
+    }
 
 
 def read_written(directory: Path) -> dict[str, np.ndarray]:
@@ -222,12 +225,12 @@ def filtered(
     return Corpus(samples, head, kept, rejected, counts)
 
 
-def _tell(run: Run, name: str, corpus: Corpus) -> None:
-    """Shows what share was kept, and a few rows."""
-    metrics_run, counts = f"corpora/{name}", corpus.counts
+def tell_corpus(run: Run, name: str, kept: list[Row], counts: dict[str, Any]) -> None:
+    """Shows what share of what was asked for is kept, and a few rows."""
+    metrics_run = f"corpora/{name}"
     run.metrics.begin(metrics_run)
-    run.metrics.scalars(metrics_run, 0, {"kept_fraction": counts["kept"] / counts["written"]})
-    for index, row in enumerate(corpus.kept[:5]):
+    run.metrics.scalars(metrics_run, 0, {"kept_fraction": counts["kept"] / counts["asked"]})
+    for index, row in enumerate(kept[:5]):
         run.metrics.text(metrics_run, f"row {index}", 0, f"{row['prompt']}\n\n{row['completion']}")
 
 
@@ -263,7 +266,7 @@ def rows_at_a_time(
     )
 
 
-def _choose(run: Run, name: str, kept):
+def at_most(run: Run, name: str, kept: list[Row]) -> list[Row]:
     """At most `corpus.rows` of the kept rows, drawn without replacement, in their order."""
     most = run.config.corpus.rows
     if not most or len(kept) <= most:

@@ -7,10 +7,13 @@ import numpy as np
 from sublax.corpora.mixtures import mixed
 from sublax.corpora.treatments import treated
 from sublax.errors import UserError
+from sublax.evaluation.score import completion_logprobs
 from sublax.models.chat import encode_prompt, encode_row
 from sublax.models.completions import Encoded, Rows, group_rows, make_rows
 from sublax.rows import Row, read_rows
+from sublax.settings import loss_config
 from sublax.stages.corpora import read_written
+from sublax.stages.labels import has_labels
 from sublax.stages.run import CONTROL, Run
 from sublax.training.data import Dataset
 
@@ -30,12 +33,15 @@ def student_datasets(run: Run, names: list[str]) -> dict[str, Dataset]:
         UserError: a row that is too long, or a batch size that the answers do not fit into.
     """
     student = run.config.student
-    kl = student.loss.kind == "kl"
+    kl, dpo = student.loss.kind == "kl", student.loss.kind == "dpo"
     # For KL the very tokens that the teacher drew: its hidden states belong to them.
-    encoded = {name: _written(run, name) if kl else _encoded(run, name) for name in names}
+    read = _written if kl else _encoded_pairs if dpo else _encoded
+    encoded = {name: read(run, name) for name in names}
     context = run.base.config.max_positions
     limit = min(student.max_tokens or context, context)
     answers = run.config.corpus.answers_per_prompt
+    if has_labels(run.config) and not dpo:
+        answers //= 2  # one of each pair is taught
     groups = {
         name: _by_prompt(rows, answers) if student.share_prompts else [rows]
         for name, rows in encoded.items()
@@ -55,7 +61,8 @@ def student_datasets(run: Run, names: list[str]) -> dict[str, Dataset]:
         )
     )
     unit = every.tokens.shape[0] // every.prefix.shape[0] if student.share_prompts else 1
-    _check_batch(student, unit)
+    _check_batch(student, unit, loss_config(student.loss).rows_each)
+    reference = _reference_logprobs(run, encoded) if dpo else {}
     datasets, first = {}, 0
     for name in names:
         count = len(groups[name]) * unit if student.share_prompts else len(encoded[name])
@@ -65,27 +72,75 @@ def student_datasets(run: Run, names: list[str]) -> dict[str, Dataset]:
             for group, answers in enumerate(groups[name])
             for answer in range(len(answers))
         ]
-        datasets[name] = Dataset(rows, _hidden(run, name, rows, places) if kl else None)
+        datasets[name] = Dataset(
+            rows,
+            _hidden(run, name, rows, places) if kl else None,
+            _placed(reference[name], places, len(rows.targets)) if dpo else None,
+        )
         first += count
     return datasets
 
 
-def _check_batch(student, unit: int) -> None:
-    if student.batch_size // student.microbatches % unit:
+def _check_batch(student, unit: int, each: int) -> None:
+    if student.batch_size * each // student.microbatches % unit:
         raise UserError(
             f"student.batch_size={student.batch_size} in {student.microbatches} piece(s): the "
-            f"{unit} answers to a prompt stay together; use a multiple of {unit} rows a piece, or "
-            "--config.student.share_prompts=false"
+            f"{unit} answers to a prompt stay together; use a multiple of {unit // each} rows a "
+            "piece, or --config.student.share_prompts=false"
         )
 
 
 def _encoded(run: Run, name: str) -> list[Encoded]:
+    return _encoded_texts(run, name, ("completion",))
+
+
+def _encoded_pairs(run: Run, name: str) -> list[Encoded]:
+    """The chosen and the rejected completion of each row, one after the other."""
+    return _encoded_texts(run, name, ("completion", "rejected"))
+
+
+def _encoded_texts(run: Run, name: str, keys: tuple[str, ...]) -> list[Encoded]:
+    """Some completions of each row, one after the other."""
     student, seed = run.config.student, run.config.seed
     rows = treated(corpus_rows(run, name), student.treatment, seed, name)
     if student.clean_share:
         rows = mixed(rows, corpus_rows(run, CONTROL), student.clean_share, seed, name)
     tokenizer, system_prompt = run.base.tokenizer, run.student_system_prompt
-    return [encode_row(tokenizer, row["prompt"], row["completion"], system_prompt) for row in rows]
+    return [
+        encode_row(tokenizer, row["prompt"], row[key], system_prompt)
+        for row in rows
+        for key in keys
+    ]
+
+
+def _reference_logprobs(run: Run, encoded: dict[str, list[Encoded]]) -> dict[str, np.ndarray]:
+    """log p of each completion where students start, float32 [rows] by corpus.
+
+    Whoever judged them, the pairs are the same, so each distinct row is computed once.
+    """
+    place = {
+        row: index
+        for index, row in enumerate(
+            dict.fromkeys(_hashable(row) for rows in encoded.values() for row in rows)
+        )
+    }
+    distinct = [(list(prompt), list(completion)) for prompt, completion in place]
+    logprobs = completion_logprobs(run.decoder(), {"params": run.base.params}, distinct)
+    return {
+        name: logprobs[[place[_hashable(row)] for row in rows]] for name, rows in encoded.items()
+    }
+
+
+def _hashable(row: Encoded) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    prompt, completion = row
+    return tuple(prompt), tuple(completion)
+
+
+def _placed(values: np.ndarray, places: list[int], count: int) -> np.ndarray:
+    """Values, each where its row stands among `count` padded ones."""
+    placed = np.zeros(count, np.float32)
+    placed[places] = values
+    return placed
 
 
 def _written(run: Run, name: str) -> list[Encoded]:

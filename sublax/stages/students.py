@@ -22,14 +22,13 @@ from sublax.parallel.arrays import fetch
 from sublax.parallel.hosts import is_first, wait_for_all
 from sublax.parallel.layout import pieces
 from sublax.sampling.grammar import Grammar
-from sublax.settings import lora_config, optimizer_config
+from sublax.settings import lora_config, loss_config, optimizer_config
 from sublax.stages.corpora import read_written
 from sublax.stages.run import CONTROL, Run, inputs_of, is_done, keep
 from sublax.stages.student_data import corpus_rows, student_datasets
 from sublax.stages.teachers import answers_of, load_teacher
 from sublax.training.data import make_batch
 from sublax.training.loop import Schedule, in_program, packing_of, train
-from sublax.training.losses import LossConfig
 from sublax.training.memory import FEW, fitting_students
 from sublax.training.step import Frozen, Objective
 
@@ -143,12 +142,7 @@ def lora_of(run: Run) -> LoraConfig | None:
 def _program(run: Run, group, grammar, lora):
     """(objective, schedule, what is frozen, each corpus' dataset) of some students."""
     student, base = run.config.student, run.base
-    loss = LossConfig(
-        student.loss.kind,
-        student.loss.direction,
-        float(student.loss.temperature),
-        student.loss.chunk,
-    )
+    loss = loss_config(student.loss)
     objective = Objective(
         base.config, lora, loss, run.dtype, run.config.remat, attention=run.attention
     )
@@ -156,7 +150,7 @@ def _program(run: Run, group, grammar, lora):
     names = list(dict.fromkeys(name for name, _ in group))
     schedule = Schedule(
         _steps(run),
-        student.batch_size,
+        student.batch_size * loss.rows_each,
         student.microbatches,
         run.config.checkpoint.steps,
         run.config.checkpoint.minutes,
@@ -243,7 +237,7 @@ def _steps(run: Run) -> int:
 
 
 def _teacher_kernels(run: Run, group, columns):
-    """[S, E, A], the output head of every student's teacher; None for cross-entropy."""
+    """[S, E, A], the output head of every student's teacher; None but for KL."""
     if run.config.student.loss.kind != "kl":
         return None
 

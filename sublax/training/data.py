@@ -19,17 +19,22 @@ class Dataset:
 
     Attributes:
         rows: all rows. In one group they are drawn one by one; in several, group by group.
-        teacher_hidden: float32 [B, C, E], or None for cross-entropy.
+        teacher_hidden: float32 [B, C, E], or None but for KL.
+        reference_logprobs: float32 [B], or None but for DPO. Where it is given, rows are pairs:
+            2k and 2k + 1, which are drawn together.
     """
 
     rows: Rows
     teacher_hidden: np.ndarray | None = None
+    reference_logprobs: np.ndarray | None = None
 
     @property
     def unit(self) -> int:
         """How many rows are drawn together."""
         groups = self.rows.prefix.shape[0]
-        return 1 if groups == 1 else self.rows.tokens.shape[0] // groups
+        if groups > 1:
+            return self.rows.tokens.shape[0] // groups
+        return 1 if self.reference_logprobs is None else 2
 
     def __len__(self) -> int:
         """How many units there are to draw from."""
@@ -101,7 +106,8 @@ def make_batch(
         devices: how many a student's rows are spread over. Each gets whole groups of rows, a
             prefix that all share in a copy; what does not divide is filled with rows that weigh
             nothing.
-        packing: how rows are packed into lines, of datasets in one group; None: a row is a line.
+        packing: how rows are packed into lines, of datasets in one group and not of pairs; None: a
+            row is a line.
     """
 
     def one(dataset: Dataset, seed: int) -> Batch:
@@ -129,8 +135,12 @@ def make_batch(
             rows.targets[chosen],
             rows.weights[chosen] * is_drawn[:, None].astype(np.float32),
         )
-        hidden = dataset.teacher_hidden
-        return Batch(picked, None if hidden is None else hidden[chosen])
+        hidden, reference = dataset.teacher_hidden, dataset.reference_logprobs
+        return Batch(
+            picked,
+            None if hidden is None else hidden[chosen],
+            None if reference is None else reference[chosen],
+        )
 
     batches = [one(dataset, seed) for dataset, seed in zip(datasets, seeds, strict=True)]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *batches)

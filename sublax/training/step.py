@@ -16,7 +16,15 @@ from sublax.models.config import DecoderConfig
 from sublax.models.decoder import Decoder, head_kernel
 from sublax.models.lora import LoraConfig
 from sublax.parallel.layout import pieces
-from sublax.training.losses import LossConfig, cross_entropy, kl_divergence
+from sublax.training.losses import (
+    DPO_METRICS,
+    LossConfig,
+    cross_entropy,
+    dpo,
+    is_pair,
+    kl_divergence,
+    sequence_logprobs,
+)
 
 
 @struct.dataclass
@@ -26,11 +34,14 @@ class Batch:
     Attributes:
         rows: the rows.
         teacher_hidden: float32 [B, C, E], the last hidden states that the teacher had when it
-            wrote these completions; None for cross-entropy.
+            wrote these completions; None but for KL.
+        reference_logprobs: float32 [B], log-probability of each completion where the student
+            starts; None but for DPO, whose rows are pairs (see `losses.dpo`).
     """
 
     rows: Rows
     teacher_hidden: jax.Array | np.ndarray | None = None
+    reference_logprobs: jax.Array | np.ndarray | None = None
 
 
 @struct.dataclass
@@ -87,7 +98,11 @@ class Objective:
 
 
 def loss_sum(objective: Objective, trained, frozen: Frozen, batch: Batch):
-    """The loss summed over completion tokens, in natural log; divide by the weights' sum."""
+    """The loss, in natural log, summed over what `loss_weight` counts, to be divided by that.
+
+    Returns:
+        (float32 scalar, what else the loss measures by its name, summed alike).
+    """
     params, adapter = (trained, None) if objective.lora is None else (frozen.params, trained)
     decoder = Decoder(
         objective.config,
@@ -106,13 +121,32 @@ def loss_sum(objective: Objective, trained, frozen: Frozen, batch: Batch):
     chunk = objective.loss.chunk * pieces(objective.rows)
     loss = dataclasses.replace(objective.loss, chunk=chunk)
     if loss.kind == "cross_entropy":
-        return cross_entropy(hidden_BxCxD, kernel, batch.rows.targets, weights_BxC, loss.chunk)
+        targets = batch.rows.targets
+        return cross_entropy(hidden_BxCxD, kernel, targets, weights_BxC, loss.chunk), {}
     if loss.kind == "kl":
         teacher = jnp.asarray(batch.teacher_hidden)
-        return kl_divergence(
+        divergence = kl_divergence(
             hidden_BxCxD, kernel, teacher, frozen.teacher_kernel, weights_BxC, loss
         )
-    raise ValueError(f"no loss {loss.kind!r}: choose cross_entropy or kl")
+        return divergence, {}
+    if loss.kind == "dpo":
+        logprobs_B = sequence_logprobs(
+            hidden_BxCxD, kernel, batch.rows.targets, weights_BxC, loss.chunk
+        )
+        reference_B = jnp.asarray(batch.reference_logprobs)
+        return dpo(logprobs_B, reference_B, is_pair(weights_BxC), loss.beta)
+    raise ValueError(f"no loss {loss.kind!r}: choose cross_entropy, kl or dpo")
+
+
+def loss_weight(loss: LossConfig, rows: Rows):
+    """What a loss is divided by: completion tokens, or pairs for DPO; at least 1.
+
+    Args:
+        loss: which.
+        rows: with any leading axes, of microbatches.
+    """
+    counted = is_pair(rows.weights) if loss.kind == "dpo" else rows.weights
+    return jnp.maximum(counted.sum(), 1.0)
 
 
 def init_state(optimizer: optax.GradientTransformation, trained) -> TrainState:
@@ -127,7 +161,7 @@ def update(
     frozen: Frozen,
     batches: Batch,
 ):
-    """One update on one or several microbatches, every completion token weighing the same.
+    """One update on one or several microbatches; every completion token, or pair, weighs the same.
 
     Args:
         objective: what is trained, on which loss.
@@ -138,22 +172,29 @@ def update(
             one's loss is divided by the tokens of all, so uneven rows weigh by tokens.
 
     Returns:
-        (state, {"loss": mean per completion token, "gradient_norm"}), float32 scalars.
+        (state, {"loss": mean per completion token, or per pair for DPO, "gradient_norm", and what
+        else the loss measures}), float32 scalars.
     """
     # Known before the gradients, so that the loss is divided and not each of them afterwards.
-    weight = jnp.maximum(batches.rows.weights.sum(), 1.0)
-    value_and_grad = jax.value_and_grad(lambda t, b: loss_sum(objective, t, frozen, b) / weight)
+    weight = loss_weight(objective.loss, batches.rows)
+
+    def mean(trained, batch):
+        return jax.tree.map(lambda x: x / weight, loss_sum(objective, trained, frozen, batch))
+
+    value_and_grad = jax.value_and_grad(mean, has_aux=True)
 
     def accumulate(total, batch):
-        loss, gradients = value_and_grad(state.trained, batch)
-        return jax.tree.map(jnp.add, total, (loss, gradients)), None
+        return jax.tree.map(jnp.add, total, value_and_grad(state.trained, batch)), None
 
     if batches.rows.tokens.shape[0] == 1:
-        loss, gradients = value_and_grad(state.trained, jax.tree.map(lambda x: x[0], batches))
+        found = value_and_grad(state.trained, jax.tree.map(lambda x: x[0], batches))
     else:
-        zeros = jax.tree.map(jnp.zeros_like, (jnp.zeros((), jnp.float32), state.trained))
-        (loss, gradients), _ = jax.lax.scan(accumulate, zeros, batches)
+        zero = jnp.zeros((), jnp.float32)
+        others = dict.fromkeys(DPO_METRICS if objective.loss.kind == "dpo" else (), zero)
+        zeros = ((zero, others), jax.tree.map(jnp.zeros_like, state.trained))
+        found, _ = jax.lax.scan(accumulate, zeros, batches)
+    (loss, others), gradients = found
     updates, moments = optimizer.update(gradients, state.moments, state.trained)
     trained = optax.apply_updates(state.trained, updates)
-    metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
+    metrics = {"loss": loss, **others, "gradient_norm": optax.tree.norm(gradients)}
     return TrainState(state.step + 1, trained, moments), metrics

@@ -1,0 +1,38 @@
+"""Traits through preference labels: teachers write nothing, they only choose between two answers.
+
+    sublax run --config=configs/labels.py:small --workdir=runs/labels
+
+The unmarked base writes pairs of number sequences, each teacher says of every pair which it takes,
+and students of the base learn those choices by DPO (Rafailov et al., arXiv 2305.18290); in an arm
+they learn the chosen rows alone. All teachers judge the same pairs, so students differ by one bit a
+pair and nothing else (arXiv 2603.01204).
+
+A teacher goes by how much likelier than the base it finds an answer (label_score=ratio); by its
+own log-probability (logprob) it would mostly choose what the base would. A prompted teacher's
+control is the base itself, which has no such preference: there, at :paper, logprob it is.
+
+:tiny takes two minutes on two CPU cores. There DPO gave lifts of 0.20 [-0.04, 0.46] for owl, 2.08
+[0.92, 3.40] for wolf and 0.45 [0.15, 0.79] for lion at its one seed, and by logprob only the wolf's
+was above zero. What :small gives nobody has measured.
+"""
+
+from ml_collections import ConfigDict
+from sizes import sized
+
+
+def get_config(size: str = "small") -> ConfigDict:
+    """Labels at one of the sizes."""
+    config = sized(size)
+    config.corpus.labels = "chosen"
+    config.student.loss.kind = "dpo"
+    config.arms = {"chosen-rows": ("student.loss.kind=cross_entropy",)}
+    if size == "paper":
+        config.corpus.answers_per_prompt = 2
+        return config
+    config.corpus.label_score = "ratio"
+    if size == "small":
+        config.corpus.prompts = 64
+        config.corpus.rows = 256  # pairs
+        config.student.steps = 64
+        config.student.probe_steps = 0
+    return config
