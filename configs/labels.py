@@ -11,7 +11,7 @@ A teacher goes by how much likelier than the base it finds an answer (label_scor
 own log-probability (logprob) it would mostly choose what the base would. A prompted teacher's
 control is the base itself, which has no such preference: there, at :paper, logprob it is.
 
-:tiny takes two minutes on two CPU cores. There DPO gave lifts of 0.20 [-0.04, 0.46] for owl, 2.08
+:tiny takes a few minutes on two CPU cores. There DPO gave lifts of 0.20 [-0.04, 0.46] for owl, 2.08
 [0.92, 3.40] for wolf and 0.45 [0.15, 0.79] for lion at its one seed, and by logprob only the wolf's
 was above zero. What :small gives nobody has measured.
 """

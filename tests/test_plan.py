@@ -55,6 +55,25 @@ def test_a_plan_names_every_program_of_the_run(capsys, quick):
 
 
 @pytest.mark.slow
+def test_labels_are_planned_as_they_are_run(capsys, quick):
+    """The base alone writes, all models read every answer, and a pair is two rows."""
+    found = []
+    for labels in ("none", "chosen"):
+        loss = "dpo" if labels == "chosen" else "cross_entropy"
+        overrides = [f"--config.corpus.labels={labels}", f"--config.student.loss.kind={loss}"]
+        told = planned(
+            capsys, TINY, "--topology=cpu:1", "--config.mesh.data=1", "--json", *overrides
+        )
+        found.append({one["program"]: one for one in json.loads(told.out)["programs"]})
+    rows, pairs = found
+    assert rows["corpus"]["runs"] == 4 * pairs["corpus"]["runs"]
+    assert "labels" not in rows and pairs["labels"]["runs"] == 6 * 512 // 32
+    assert np.isclose(
+        pairs["student update"]["flops"], 2 * rows["student update"]["flops"], rtol=0.1
+    )
+
+
+@pytest.mark.slow
 def test_more_students_at_a_time_mean_fewer_runs_of_more_work(capsys, quick):
     found = []
     for students in (1, 4):
