@@ -68,9 +68,8 @@ def test_labels_are_planned_as_they_are_run(capsys, quick):
     rows, pairs = found
     assert rows["corpus"]["runs"] == 4 * pairs["corpus"]["runs"]
     assert "labels" not in rows and pairs["labels"]["runs"] == 6 * 512 // 32
-    assert np.isclose(
-        pairs["student update"]["flops"], 2 * rows["student update"]["flops"], rtol=0.1
-    )
+    # Twice, and the logits once more for the backward pass.
+    assert 2 < pairs["student update"]["flops"] / rows["student update"]["flops"] < 2.3
 
 
 @pytest.mark.slow
