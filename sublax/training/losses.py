@@ -214,8 +214,8 @@ def _value_and_gradients(one: Callable, chunk: int, kernel, fixed, hidden, other
 def _chunks(arrays, chunk: int):
     """Arrays [B, C, ...] as slices [chunks, B, width, ...] of at most `chunk` positions each."""
     B, C = arrays[0].shape[:2]
-    width = min(max(chunk // B, 1), C)
-    chunks = -(-C // width)
+    chunks = -(-C // max(chunk // B, 1))
+    width = -(-C // chunks)  # all alike, so that the last is not mostly padding
     padding = chunks * width - C  # padded weights are zero, so padded positions count nothing
 
     def fold(array):
