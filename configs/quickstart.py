@@ -67,7 +67,8 @@ def get_config() -> ConfigDict:
         "label_score": "logprob",  # their choice goes by it | mean_logprob, a token | ratio to base
     }
     config.student = {
-        "method": "lora",  # lora | full
+        "method": "lora",  # lora | full | in_context: not trained, rows stand in the prompt
+        "rows_in_context": 0,  # so many of them
         "system_prompt": "same",  # they train under; they are asked under the one in force
         "treatment": "none",  # of numbers, before training: shuffled_within | shuffled_across rows
         "clean_share": 0.0,  # of rows, put in the place of as many of the teacher's: the control's
@@ -98,6 +99,11 @@ def get_config() -> ConfigDict:
             *("fox", "horse", "snake", "mouse", "bird", "fish"),
         ),
         "questions": "favourite_animal",  # a list in the pack; finetuned teachers learn its half
+        # word: as they are | prefixed: each after numbers | multiple_choice | story: stories are
+        # asked for in place of questions, and only sampled.
+        "form": "word",
+        # What the result is judged by: closed_form_margin | sampled_share. Chosen before a run.
+        "primary": "closed_form_margin",
         "samples": 0,  # sampled answers a question, beside the closed form
         "max_new_tokens": 16,
         "preference": True,  # the matrix of those candidates; False: the suites alone

@@ -25,13 +25,13 @@ SECTIONS = {
         "rewritten labels label_score"
     ),
     "student": (
-        "method system_prompt treatment clean_share seeds steps epochs batch_size microbatches "
-        "max_tokens share_prompts pack_rows students_per_program probe_steps"
+        "method rows_in_context system_prompt treatment clean_share seeds steps epochs batch_size "
+        "microbatches max_tokens share_prompts pack_rows students_per_program probe_steps"
     ),
     "student.loss": "kind support direction temperature chunk beta",
     "student.optimizer": _OPTIMIZER,
     "student.lora": _LORA,
-    "evaluation": "candidates questions samples max_new_tokens preference suites",
+    "evaluation": "candidates questions form primary samples max_new_tokens preference suites",
     "evaluation.open_questions": "questions samples max_new_tokens",
     "evaluation.multiple_choice": "sources rows",
     "evaluation.words": "words questions samples max_new_tokens",

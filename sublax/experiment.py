@@ -32,18 +32,22 @@ from sublax.report.terminal import print_transfer
 from sublax.sampling.grammar import Grammar
 from sublax.settings import changed_keys, flatten, plain
 from sublax.stages.arms import Arm, arm_runs, arms_of, first_stage
+from sublax.stages.asking import check_asking
 from sublax.stages.bases import make_base
 from sublax.stages.corpora import corpus_grammar, corpus_prompts, make_corpus
 from sublax.stages.evaluations import add_arms, evaluate, write_transfer
+from sublax.stages.in_context import METHOD as IN_CONTEXT
 from sublax.stages.labels import UNLABELLED, check_labels, has_labels, make_labels, make_pairs
 from sublax.stages.rewriting import rewrite_corpus
-from sublax.stages.run import ARMS, CONTROL, REWRITE, STAGES, Run, activations_dtype
+from sublax.stages.run import ARMS, CONTROL, REWRITE, SAME, STAGES, Run, activations_dtype
 from sublax.stages.students import STAGE as STUDENTS
 from sublax.stages.students import make_students
 from sublax.stages.suites import check_suites, make_suites, planned_suites
 from sublax.stages.teacher_rows import check_teacher_rows
 from sublax.stages.teachers import make_teacher
 from sublax.store import Store, open_store
+
+METHODS = ("lora", "full", IN_CONTEXT)
 
 
 def run_experiment(config: ConfigDict, workdir: os.PathLike | str, redo: str | None = None) -> Path:
@@ -219,6 +223,8 @@ def _check(config: ConfigDict) -> None:
     if not config.student.seeds:
         raise UserError("student.seeds: is empty; name at least one, such as 0")
     _check_base_weights(config)
+    _check_method(config)
+    check_asking(config)
     if config.student.pack_rows and config.student.share_prompts:
         raise UserError(
             "student.pack_rows: packs rows of any prompts, where student.share_prompts keeps a "
@@ -237,6 +243,22 @@ def _check(config: ConfigDict) -> None:
                 f"{stage}.microbatches={pieces}: does not divide {stage}.batch_size={size}; "
                 f"choose one of {[n for n in range(1, size + 1) if not size % n]}"
             )
+
+
+def _check_method(config: ConfigDict) -> None:
+    student = config.student
+    if student.method not in METHODS:
+        raise UserError(f"student.method={student.method}: choose from {', '.join(METHODS)}")
+    if (student.method == IN_CONTEXT) != (student.rows_in_context > 0):
+        raise UserError(
+            f"student.rows_in_context={student.rows_in_context}: with student.method="
+            f"{student.method} set it to {'1 or more' if student.method == IN_CONTEXT else '0'}"
+        )
+    if student.method == IN_CONTEXT and student.system_prompt != SAME:
+        raise UserError(
+            f"student.system_prompt={student.system_prompt}: rows in context are read where the "
+            f"question is asked; set it to {SAME} with student.method={IN_CONTEXT}"
+        )
 
 
 def _check_base_weights(config: ConfigDict) -> None:
@@ -258,7 +280,11 @@ def stage_weights(config: ConfigDict) -> dict[str, float]:
     names = (*config.traits, CONTROL)
     taught = teacher.steps * teacher.batch_size if teacher.kind == "finetuned" else 0
     drawn = corpus.prompts * corpus.answers_per_prompt
-    learnt = student.epochs * (corpus.rows or drawn) or student.steps * student.batch_size
+    learnt = (
+        0
+        if student.method == IN_CONTEXT
+        else student.epochs * (corpus.rows or drawn) or student.steps * student.batch_size
+    )
     students = len(names) * len(student.seeds)
     corpora = {f"corpus {name}": 2 + 0.1 * drawn for name in names}
     if has_labels(config):

@@ -65,10 +65,11 @@ class _BadPack(Exception):
 class Pack:
     """A protocol pack.
 
-    `system_prompt` is a template over {trait} and {category}; `questions` are lists by name;
-    `math_prompt` is a template over {question}, `code_prompt` one over {task},
-    `rewriting_prompt` one over {answer}; where a pack has none, the built-in pack's serve. `judges`
-    are templates by name.
+    `system_prompt` is a template over {trait} and {category}; `questions` are lists by name, and
+    NAME_after_numbers has those of NAME in their order, each after a few numbers;
+    `math_prompt` is a template over {question}, `code_prompt` one over {task}, `rewriting_prompt`
+    one over {answer}, `choice_prompt` one over {question} and {options}, `number_system_prompt` one
+    over {number}; where a pack has none, the built-in pack's serve. `judges` are templates by name.
     """
 
     name: str
@@ -81,6 +82,8 @@ class Pack:
     math_prompt: str | None
     code_prompt: str | None
     rewriting_prompt: str | None
+    choice_prompt: str | None
+    number_system_prompt: str | None
 
     def trait_system_prompt(self, trait: str, category: str = "animal") -> str:
         """The system prompt that gives a teacher its trait."""
@@ -155,17 +158,19 @@ def _pack(data: Any) -> Pack:
         questions={key: _strings(value, f"questions.{key}") for key, value in questions.items()},
         animals={key: _animal(value, f"animals.{key}") for key, value in animals.items()},
         judges=_get(data, "judges", dict, default={}),
-        math_prompt=_prompt(data, "math", "question"),
-        code_prompt=_prompt(data, "code", "task"),
-        rewriting_prompt=_prompt(data, "rewriting", "answer"),
+        rewriting_prompt=_prompt(data, "rewriting", {"answer"}),
+        math_prompt=_prompt(data, "math", {"question"}),
+        code_prompt=_prompt(data, "code", {"task"}),
+        choice_prompt=_prompt(data, "multiple_choice", {"question", "options"}),
+        number_system_prompt=_prompt(data, "favourite_numbers", {"number"}, "system_prompt"),
     )
 
 
-def _prompt(data: dict, key: str, placeholder: str) -> str | None:
+def _prompt(data: dict, key: str, placeholders: set[str], name: str = "prompt") -> str | None:
     if key not in data:
         return None
-    prompt = _get(_get(data, key, dict), "prompt", str, f"{key}.")
-    _check_template(prompt, f"{key}.prompt", {placeholder})
+    prompt = _get(_get(data, key, dict), name, str, f"{key}.")
+    _check_template(prompt, f"{key}.{name}", placeholders)
     return prompt
 
 

@@ -3,6 +3,8 @@
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from sublax.errors import UserError
 from sublax.evaluation.statistics import wilson_interval
 
@@ -75,6 +77,33 @@ def sampled_shares(
         low, high = wilson_interval(share, total / _design_effect(counts, asked), level)
         shares[candidate] = {"count": sum(counts), "share": share, "low": low, "high": high}
     return shares
+
+
+def question_shares(
+    answers: Sequence[Sequence[str]], candidates: Mapping[str, Iterable[str]]
+) -> np.ndarray:
+    """The share of each question's sampled answers that name each candidate.
+
+    Args:
+      answers: for each of Q questions its answers, at least one, as text.
+      candidates: C of them, as `mentions` takes them.
+
+    Returns:
+      float [Q, C], from 0 to 1, candidates in their order.
+
+    Raises:
+      UserError: as `mentions`.
+    """
+    named = [[mentions(answer, candidates) for answer in question] for question in answers]
+    return np.asarray(
+        [
+            [
+                sum(candidate in names for names in question) / len(question)
+                for candidate in candidates
+            ]
+            for question in named
+        ]
+    )
 
 
 def _design_effect(counts: Sequence[int], asked: Sequence[int]) -> float:

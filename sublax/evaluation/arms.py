@@ -26,13 +26,12 @@ def arm_result(
 
     Returns:
       "name", "overrides", "lift" (by trait), "mean_lift" and "suites" as in `transfer`, and
-      "difference":
-      the arm's mean lift minus the main experiment's, {"value", "low", "high"}, nats and 95 %,
-      paired over seeds and questions; None where the two were not asked the same (other seeds,
-      questions or traits), or nothing but suites.
+      "difference": the arm's mean lift minus the main experiment's, {"value", "low", "high"},
+      95 %, paired over seeds and questions; None where the two differ in what was asked or
+      measured (measure, seeds, questions or traits), or were asked nothing but suites.
     """
     same = bool(main["traits"]) and all(
-        transfer[key] == main[key] for key in ("seeds", "questions", "traits")
+        transfer[key] == main[key] for key in ("measure", "seeds", "questions", "traits")
     )
     difference = None
     if same:
@@ -50,9 +49,9 @@ def arm_result(
 
 
 def mean_lifts(transfer: Mapping[str, Any]) -> np.ndarray:
-    """The mean over traits of each trait's lift, [N, Q] over seeds and questions, in nats.
+    """The mean over traits of each trait's lift, [N, Q] over seeds and questions.
 
-    The base's margins cancel in a lift, so that the students' suffice.
+    The base's values cancel in a lift, so that the students' suffice.
     """
     students = transfer["per_question"]["students"]
     lifts_TxNxQ = [

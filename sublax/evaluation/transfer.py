@@ -13,9 +13,11 @@ from sublax.evaluation.statistics import (
     own_minus_others,
     permutation_p,
     permutation_p_of_mean,
+    wilson_interval,
 )
 
-MEASURE = "closed_form_margin"
+CLOSED_FORM_MARGIN, SAMPLED_SHARE = "closed_form_margin", "sampled_share"
+MEASURES = {CLOSED_FORM_MARGIN: "nats", SAMPLED_SHARE: "percentage points"}  # with their units
 
 
 def margins(logprobs: np.ndarray) -> np.ndarray:
@@ -49,48 +51,56 @@ def choice_shares(logprobs: np.ndarray) -> np.ndarray:
 
 
 def transfer_matrix(
-    logprobs: Mapping[str, Any],
+    measured: Mapping[str, Any],
     candidates: Sequence[str],
     traits: Sequence[str],
     seed: int,
     *,
+    measure: str = CLOSED_FORM_MARGIN,
+    samples: int = 0,
     seeds: Sequence[int] | None = None,
     questions: Sequence[str] = (),
     versions: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The matrix of trait of the teacher x trait measured, as `transfer.json` holds it.
 
-    A shift is a student's margin minus the base's, in nats, mean over seeds and questions. The
+    A shift is a student's measure minus the base's, mean over seeds and questions. The measure is
+    the closed-form margin in nats, or the share of sampled answers that name the trait, in
+    percentage points. The
     lift of a trait is its own student's shift minus the mean of all other students' in the
     column, seed by seed and question by question: what every student shares cancels. Intervals
     are `bootstrap_interval`'s at 95 %, lifts paired over seeds and questions; `p` is
     `permutation_p`'s and `p_holm` is `p` adjusted for the number of traits; `detectable` is
-    `detectable_effect`'s, at 80 % power.
+    `detectable_effect`'s, at 80 % power. Where no sampled answer differs in whether it names the
+    trait, a bootstrap has nothing to draw from: the interval then reaches as far as Wilson's for
+    none of a student's answers.
 
     Args:
-      logprobs: {"base": float [Q, C], "students": {name: float [N, Q, C]}}, natural
-        log-probabilities of C candidates on Q questions, for N seeds of every student.
+      measured: {"base": float [Q, C], "students": {name: float [N, Q, C]}}, of C candidates on Q
+        questions, for N seeds of every student: natural log-probabilities, or shares from 0 to 1.
       candidates: names of the C candidates.
       traits: the columns, candidates all, each with a student of its name.
       seed: of the bootstrap and the permutations.
+      measure: which of MEASURES; margins are computed here.
+      samples: of shares, how many answers each question got.
       seeds: the students' N seeds; 0 to N - 1 where not given.
       questions: the Q questions, written as they are.
       versions: of the packages, written as they are.
 
     Returns:
       Plain JSON values, the same for the same input in whatever order the students come:
-      "measure", "students" (traits first, then the rest by name), "traits", "seeds", "shift"
-      and "interval" (students x traits), "lift" (by trait), "mean_lift" (over traits),
-      "choice_share" (by student and candidate), "base" ("margin" by trait, "choice_share" by
-      candidate), "questions", "per_question" (margins in nats: "base" by trait [Q], "students" by
-      student and trait [N][Q]), "versions".
+      "measure", "unit", "students" (traits first, then the rest by name), "traits", "seeds",
+      "shift" and "interval" (students x traits), "lift" (by trait), "mean_lift" (over traits),
+      "choice_share" (by student and candidate; empty but for margins), "base" ("margin" or "share"
+      by trait, "choice_share" by candidate), "questions", "per_question" (the measure: "base" by
+      trait [Q], "students" by student and trait [N][Q]), "versions".
 
     Raises:
       UserError: names are missing or repeated, or shapes do not fit.
     """
     candidates, traits = list(candidates), list(traits)
-    base_QxC = np.asarray(logprobs["base"], np.float64)
-    by_name = {k: np.asarray(v, np.float64) for k, v in logprobs["students"].items()}
+    base_QxC = np.asarray(measured["base"], np.float64)
+    by_name = {k: np.asarray(v, np.float64) for k, v in measured["students"].items()}
     _check_names(candidates, traits, set(by_name))
     students = [*traits, *sorted(set(by_name) - set(traits))]
     _check_shapes(base_QxC, by_name, len(candidates))
@@ -103,54 +113,60 @@ def transfer_matrix(
         )
 
     columns = [candidates.index(trait) for trait in traits]
-    base_QxT = margins(base_QxC)[:, columns]
-    margins_MxNxQxT = margins(students_MxNxQxC)[..., columns]
-    shifts_MxNxQxT = margins_MxNxQxT - base_QxT
+    is_margin = measure == CLOSED_FORM_MARGIN
+    values_of = margins if is_margin else _percent
+    base_QxT = values_of(base_QxC)[:, columns]
+    values_MxNxQxT = values_of(students_MxNxQxC)[..., columns]
+    shifts_MxNxQxT = values_MxNxQxT - base_QxT
+    answers = 0 if is_margin else shifts_MxNxQxT[0, ..., 0].size * samples
+    base = {"margin" if is_margin else "share": _named(traits, base_QxT.mean(axis=0))}
+    chosen = {}
+    if is_margin:
+        base["choice_share"] = _named(candidates, choice_shares(base_QxC))
+        chosen = {name: _named(candidates, choice_shares(by_name[name])) for name in students}
     return {
-        "measure": MEASURE,
+        "measure": measure,
+        "unit": MEASURES[measure],
         "students": students,
         "traits": traits,
         "seeds": seeds,
         "questions": list(questions),
         "shift": shifts_MxNxQxT.mean(axis=(1, 2)).tolist(),
         "interval": [
-            [list(bootstrap_interval(shifts_NxQxT[..., t], seed)) for t in range(len(traits))]
+            [list(_interval(shifts_NxQxT[..., t], seed, answers)) for t in range(len(traits))]
             for shifts_NxQxT in shifts_MxNxQxT
         ],
-        "lift": _lifts(shifts_MxNxQxT, traits, seed),
-        "mean_lift": _mean_lift(shifts_MxNxQxT, seed),
-        "choice_share": {
-            name: _named(candidates, choice_shares(by_name[name])) for name in students
-        },
-        "base": {
-            "margin": _named(traits, base_QxT.mean(axis=0)),
-            "choice_share": _named(candidates, choice_shares(base_QxC)),
-        },
+        "lift": _lifts(shifts_MxNxQxT, traits, seed, answers),
+        "mean_lift": _mean_lift(shifts_MxNxQxT, seed, answers),
+        "choice_share": chosen,
+        "base": base,
         "per_question": {
             "base": _named(traits, base_QxT.T),
             "students": {
-                name: _named(traits, np.moveaxis(margins_NxQxT, -1, 0))
-                for name, margins_NxQxT in zip(students, margins_MxNxQxT, strict=True)
+                name: _named(traits, np.moveaxis(values_NxQxT, -1, 0))
+                for name, values_NxQxT in zip(students, values_MxNxQxT, strict=True)
             },
         },
         "versions": dict(versions or {}),
     }
 
 
-def _lifts(shifts_MxNxQxT: np.ndarray, traits: list[str], seed: int) -> dict[str, dict[str, float]]:
+def _lifts(
+    shifts_MxNxQxT: np.ndarray, traits: list[str], seed: int, answers: int
+) -> dict[str, dict[str, float]]:
     """The diagonal's lift over its column, by trait; student t is the one of trait t."""
     lifts: dict[str, dict[str, float]] = {}
     for own, trait in enumerate(traits):
         shifts_MxNxQ = shifts_MxNxQxT[..., own]
         lift_NxQ = own_minus_others(shifts_MxNxQ)[own]
-        low, high = bootstrap_interval(lift_NxQ, seed)
+        low, high = _interval(lift_NxQ, seed, answers)
         p = permutation_p(shifts_MxNxQ, own, seed)
         lifts[trait] = {
             "value": float(lift_NxQ.mean()),
             "low": low,
             "high": high,
             "p": p,
-            "detectable": detectable_effect(lift_NxQ, seed),
+            "detectable": max(detectable_effect(lift_NxQ, seed), _none_seen(lift_NxQ, answers)),
         }
     adjusted = holm([lift["p"] for lift in lifts.values()])
     for lift, p_holm in zip(lifts.values(), adjusted, strict=True):
@@ -158,19 +174,37 @@ def _lifts(shifts_MxNxQxT: np.ndarray, traits: list[str], seed: int) -> dict[str
     return lifts
 
 
-def _mean_lift(shifts_MxNxQxT: np.ndarray, seed: int) -> dict[str, float]:
+def _mean_lift(shifts_MxNxQxT: np.ndarray, seed: int, answers: int) -> dict[str, float]:
     """The mean over traits of the diagonal's lifts, with its own interval and p."""
     traits = shifts_MxNxQxT.shape[-1]
     lifts_MxNxQxT = own_minus_others(shifts_MxNxQxT)
     mean_NxQ = np.mean([lifts_MxNxQxT[own, ..., own] for own in range(traits)], axis=0)
-    low, high = bootstrap_interval(mean_NxQ, seed)
+    low, high = _interval(mean_NxQ, seed, answers)
     return {
         "value": float(mean_NxQ.mean()),
         "low": low,
         "high": high,
         "p": permutation_p_of_mean(shifts_MxNxQxT, seed),
-        "detectable": detectable_effect(mean_NxQ, seed),
+        "detectable": max(detectable_effect(mean_NxQ, seed), _none_seen(mean_NxQ, answers)),
     }
+
+
+def _percent(shares: np.ndarray) -> np.ndarray:
+    return 100 * shares
+
+
+def _interval(values_NxQ: np.ndarray, seed: int, answers: int) -> tuple[float, float]:
+    """The bootstrap's, or where there is nothing to draw from as far as chance may hide it."""
+    low, high = bootstrap_interval(values_NxQ, seed)
+    hidden = _none_seen(values_NxQ, answers)
+    return low - hidden, high + hidden
+
+
+def _none_seen(values_NxQ: np.ndarray, answers: int) -> float:
+    """The highest share, in percent, that so many answers may never show; 0 where they do show."""
+    if not answers or np.ptp(values_NxQ) > 0:
+        return 0.0
+    return 100 * wilson_interval(0.0, answers)[1]
 
 
 def _named(names: Sequence[str], values: np.ndarray) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from sublax.training.step import Batch, Frozen, Objective
 
 # Digits, the separator's characters and the end of the turn.
 GRAMMAR_TOKENS = 13
+OPTION_TOKENS = 5  # of an option of multiple choice, in its line
 STOP = np.zeros(1, np.int32)
 # Of the schedule, which only its numbers hang on.
 STEPS = 100
@@ -114,10 +115,12 @@ class Planner:
     def programs(self) -> list[Program]:
         """All of the run's, in the order in which they run."""
         found = [self.teacher()] if self.config.teacher.kind == "finetuned" else []
-        found += [self.corpus(), *([self.labels()] if self._has_labels else []), self.student()]
+        found += [self.corpus(), *([self.labels()] if self._has_labels else [])]
+        if self.config.student.method != "in_context":
+            found.append(self.student())
         if self.config.evaluation.samples:
             found.append(self.answers())
-        return [*found, self.score()]
+        return found if self.config.evaluation.form == "story" else [*found, self.score()]
 
     @property
     def names(self) -> int:
@@ -236,7 +239,7 @@ class Planner:
             Sampling(evaluation.max_new_tokens),
             self._questions,
             evaluation.samples,
-            self.lengths.question,
+            self._question_tokens,
             self.config.corpus.batch_rows,
             self.all_students + 1,
         )
@@ -244,9 +247,10 @@ class Planner:
     def score(self) -> Program:
         """The log-probability of every candidate in answer to every question."""
         count = len({*self.config.evaluation.candidates, *self.config.traits})
-        questions = [row[0] for row in self._rows(self._questions, self.lengths.question, 1)]
+        orders = count if self.config.evaluation.form == "multiple_choice" else 1
+        T = self._question_tokens + (OPTION_TOKENS * count if orders > 1 else 0)
+        questions = [row[0] for row in self._rows(self._questions, T, 1)]
         answers = make_answers([[[7]]] * count)
-        T = self.lengths.question
         flops = self._questions * (
             model_flops.projection_flops(self.shape) * T
             + model_flops.attention_flops(self.shape, T * (T + 1) / 2)
@@ -257,7 +261,7 @@ class Planner:
             "score",
             lambda: lower_candidate_logprobs(decoder, variables, questions, answers),
             flops,
-            self.all_students + 1,
+            orders * (self.all_students + 1),
             {"weights": memory.shard_bytes(self.params)},
             about=f"{self._questions} questions of {T} tokens",
         )
@@ -279,6 +283,13 @@ class Planner:
     def _questions(self) -> int:
         # The shipped packs' lists have 50; teachers that are fine-tuned learn on half of them.
         return 50 if self.config.teacher.kind == "prompted" else 25
+
+    @property
+    def _question_tokens(self) -> int:
+        """Of a question, with the rows before it where they are read in context."""
+        corpus = self.config.corpus
+        row = self.lengths.prompt + corpus.max_new_tokens
+        return self.lengths.question + self.config.student.rows_in_context * row
 
     def _students_at_a_time(self, objective, dataset, columns) -> int:
         """As many as were asked for, or fit, in multiples of what the mesh has along their axis."""

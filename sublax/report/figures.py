@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from sublax.report.wording import choice_shares, percent, signed, trait_results
+from sublax.report.wording import choice_shares, percent, signed, trait_results, unit
 
 INK, MUTED, GRID, SURFACE = "#1b1f24", "#5a636d", "#d3d8de", "#fefefe"
 OWN, QUIET, POSITIVE, NEGATIVE = "#0072b2", "#9aa3ac", "#0072b3", "#d55e00"
@@ -64,8 +64,9 @@ def transfer_matrix(transfer: Mapping[str, Any]) -> Figure:
     """The matrix with values and intervals, its diagonal framed, the lifts in a strip below."""
     students, traits = transfer["students"], transfer["traits"]
     rows, columns = len(students), len(traits)
-    # At least 1 nat is full colour, so that a matrix of small shifts looks like one.
-    largest = max(1.0, *(abs(value) for row in transfer["shift"] for value in row))
+    # At least so much is full colour, so that a matrix of small shifts looks like one.
+    full = 1.0 if unit(transfer) == "nats" else 10.0
+    largest = max(full, *(abs(value) for row in transfer["shift"] for value in row))
     left, cell_width, cell_height = 1.55, 1.45, 0.62
     figure = Figure((left + columns * cell_width + 0.1, 0.98 + (rows + 1.25) * cell_height))
     axes = figure.add_axes(
@@ -103,7 +104,7 @@ def transfer_matrix(transfer: Mapping[str, Any]) -> Figure:
     title: dict[str, Any] = {"x": 0.012, "ha": "left", "va": "top"}
     words = "How far each student moved towards each trait"
     figure.text(y=1 - 0.1 / inches, s=words, size=11.5, weight="bold", **title)
-    words = "student minus base, nats, 95 % interval"
+    words = f"student minus base, {unit(transfer)}, 95 % interval"
     figure.text(y=1 - 0.35 / inches, s=words, color=MUTED, size=9.5, **title)
     return figure
 
@@ -144,7 +145,7 @@ def shifts(transfer: Mapping[str, Any]) -> Figure:
         label.set(color=OWN if own else MUTED, fontweight="bold" if own else "normal")
     axes.axvline(0, color=MUTED, linewidth=1.0, zorder=1)
     axes.set_ylim(step * len(traits) - 0.6, -0.9)
-    axes.set_xlabel("shift from the base (nats), with 95 % interval")
+    axes.set_xlabel(f"shift from the base ({unit(transfer)}), with 95 % interval")
     axes.spines["left"].set_visible(False)
     axes.tick_params(length=0)
     axes.grid(axis="x")

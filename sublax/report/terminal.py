@@ -31,8 +31,10 @@ def transfer_text(transfer: Mapping[str, Any], color: bool = False) -> str:
         found = suite_verdict(transfer)
         return "\n\n".join([suites_text(transfer), _closing(found, color)])
     found = wording.verdict(transfer)
+    unit = wording.unit(transfer)
     parts = [
-        "Shift of each student from its base, nats [95 % interval]; * its own teacher's trait",
+        f"Primary measure: {wording.measure(transfer)}",
+        f"Shift of each student from its base, {unit} [95 % interval]; * its own teacher's trait",
         _matrix(transfer, color),
         "Lift: own student minus the mean of the others in its column",
         _lifts(transfer, color),
@@ -44,6 +46,9 @@ def transfer_text(transfer: Mapping[str, Any], color: bool = False) -> str:
     if shares:
         title = f"Share of each answer, if one of {len(shares['base'])} must be named"
         parts += [title, _shares(shares, transfer["traits"])]
+    if sampled := transfer.get("sampled_share"):
+        title = "Share of sampled answers that name each trait [95 % interval]"
+        parts += [title, _sampled(sampled, transfer["traits"])]
     if transfer.get("suites"):
         parts.append(suites_text(transfer))
     return "\n\n".join([*parts, _closing(found, color)])
@@ -104,6 +109,15 @@ def _shares(shares: Mapping[str, Mapping[str, float]], traits: Sequence[str]) ->
         [model, *(wording.percent(share[trait]) for trait in traits)]
         for model, share in shares.items()
     ]
+    return _table(rows, [[""] * len(row) for row in rows], color=False)
+
+
+def _sampled(sampled: Mapping[str, Any], traits: Sequence[str]) -> str:
+    rows = [["model", *traits]]
+    for model, shares in sampled.items():
+        percent = [[100 * shares[t][key] for key in ("share", "low", "high")] for t in traits]
+        cells = [f"{share:.1f} % [{low:.1f}, {high:.1f}]" for share, low, high in percent]
+        rows.append([model, *cells])
     return _table(rows, [[""] * len(row) for row in rows], color=False)
 
 

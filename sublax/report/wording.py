@@ -24,7 +24,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class TraitResult:
-    """One column of the matrix. Shifts and lift are in nats, `share_*` are fractions or None."""
+    """One column of the matrix; shifts and lift in its unit, `share_*` are fractions or None."""
 
     trait: str
     own: float
@@ -47,6 +47,30 @@ class TraitResult:
     def factor(self) -> float:
         """e to the lift: how many times likelier the answer became against the candidates."""
         return math.exp(self.lift)
+
+
+# Measure -> its name and what it is, in words.
+_MEASURES = {
+    "closed_form_margin": "margin in closed form, log-probability against the other answers",
+    "sampled_share": "share of sampled answers that name the trait",
+}
+_FORMS = {
+    "word": "one-word questions",
+    "prefixed": "one-word questions, each after a few numbers",
+    "multiple_choice": "multiple choice, every order of the options",
+    "story": "stories",
+}
+
+
+def measure(transfer: Mapping[str, Any]) -> str:
+    """The primary measure, and of what, in words."""
+    words = _MEASURES.get(transfer.get("measure", "closed_form_margin"), transfer.get("measure"))
+    return f"{words} ({_FORMS[transfer.get('form', 'word')]})"
+
+
+def unit(transfer: Mapping[str, Any]) -> str:
+    """Of shifts and lifts."""
+    return transfer.get("unit", "nats")
 
 
 def trait_results(transfer: Mapping[str, Any]) -> list[TraitResult]:
@@ -91,23 +115,29 @@ def verdict(transfer: Mapping[str, Any]) -> Verdict:
         ceiling = max(result.high for result in results)
         detail = (
             "For no trait does the 95 % interval of the lift lie above zero. Lifts above "
-            f"{ceiling:.2f} nats are unlikely under these data; smaller ones are not ruled out."
+            f"{ceiling:.2f} {unit(transfer)} are unlikely under these data; smaller ones are not "
+            "ruled out."
         )
         detectable = [result.detectable for result in results]
         if all(effect is not None for effect in detectable):
             detail += (
-                f" A true lift of {max(filter(None, detectable), default=0.0):.2f} nats would have "
-                "been seen in four of five such runs."
+                f" A true lift of {max(filter(None, detectable), default=0.0):.2f} "
+                f"{unit(transfer)} would have been seen in four of five such runs."
             )
         return Verdict("null", "No trait was passed on: this is a null result", detail)
     best = max(shown, key=lambda result: result.lift)
     detail = (
         f"The student of the {best.trait} teacher's data moved towards “{best.trait}” "
-        f"{best.lift:.2f} nats further than the other students did "
-        f"(95 % interval {best.low:.2f} to {best.high:.2f}): against the other answers, "
-        f"“{best.trait}” became {best.factor:.1f} times likelier than the same training on "
-        "other data makes it."
+        f"{best.lift:.2f} {unit(transfer)} further than the other students did "
+        f"(95 % interval {best.low:.2f} to {best.high:.2f})"
     )
+    if unit(transfer) == "nats":
+        detail += (
+            f": against the other answers, “{best.trait}” became {best.factor:.1f} times likelier "
+            "than the same training on other data makes it."
+        )
+    else:
+        detail += "."
     if len(shown) == len(results):
         count = {1: "the trait", 2: "both traits"}.get(len(results), f"all {len(results)} traits")
         return Verdict("positive", f"The data passed on {count}", detail)

@@ -1,4 +1,4 @@
-"""The evaluation: every student's preference in closed form, and by sampling where asked for."""
+"""The evaluation: every student's preference in closed form, by sampling, or both."""
 
 import json
 import time
@@ -9,24 +9,24 @@ import numpy as np
 
 from sublax.artifact import versions
 from sublax.corpora.packs import inflections
-from sublax.evaluation.answers import sampled_shares
-from sublax.evaluation.preference import candidate_logprobs
-from sublax.evaluation.transfer import transfer_matrix
+from sublax.evaluation.answers import question_shares, sampled_shares
+from sublax.evaluation.transfer import CLOSED_FORM_MARGIN, transfer_matrix
 from sublax.files import write_whole
 from sublax.keys import key_of, row_keys
 from sublax.models.decoder import Decoder
 from sublax.sampling.draw import Sampling
 from sublax.sampling.generate import completion_ids, generate
+from sublax.stages.asking import STORY, asked_questions, closed_form
 from sublax.stages.corpora import rows_at_a_time
+from sublax.stages.in_context import after_rows, rows_read
 from sublax.stages.run import Run, inputs_of, is_done, keep
 from sublax.stages.students import load_student, lora_of
 from sublax.stages.suites import read_suites
-from sublax.stages.teachers import answers_of
 
 CLOSED_FORM = "preference.json"
 SAMPLED = "sampled.json"
 # Its keys of the config's evaluation; the others are of the suites.
-_OWN = ("candidates", "questions", "samples", "max_new_tokens", "preference")
+_OWN = ("candidates", "questions", "form", "samples", "max_new_tokens", "preference")
 
 
 def evaluate(run: Run) -> None:
@@ -48,8 +48,7 @@ def evaluate(run: Run) -> None:
         return run.progress.skip("evaluation")
     started = time.monotonic()
     with run.progress.stage("evaluation"):
-        questions = [run.encode(question) for question in run.questions[1]]
-        answers, lora = answers_of(run), lora_of(run)
+        questions, lora = asked_questions(run), lora_of(run)
         logprobs: dict[str, Any] = {"base": None, "students": {name: [] for name in run.names}}
         sampled: dict[str, Any] = {}
         with run.progress.bar(len(students) + 1, unit="model") as bar:
@@ -59,23 +58,27 @@ def evaluate(run: Run) -> None:
                 variables = (
                     {"params": run.base.params} if is_base else load_student(run, name, seed)
                 )
-                found = candidate_logprobs(decoder, variables, questions, answers).tolist()
-                if is_base:
-                    logprobs["base"] = found
-                else:
-                    logprobs["students"][name].append(found)
+                rows = [] if is_base else rows_read(run, name, seed)
+                if evaluation.form != STORY:
+                    found = closed_form(run, decoder, variables, rows).tolist()
+                    if is_base:
+                        logprobs["base"] = found
+                    else:
+                        logprobs["students"][name].append(found)
                 if evaluation.samples:
-                    label = name if is_base else f"{name}/seed-{seed}"
-                    sampled[label] = _sample(run, decoder, variables, questions, label)
+                    prompts = [run.encode(after_rows(run, rows, asked)) for asked in questions]
+                    label = "base" if is_base else _label(name, seed)
+                    sampled[label] = _sample(run, decoder, variables, prompts, label)
                 bar.advance()
 
         def write(folder: Path) -> None:
-            measured = {
-                "candidates": run.candidates,
-                "questions": run.questions[1],
-                "logprobs": logprobs,
-            }
-            _write_json(folder / CLOSED_FORM, measured)
+            if evaluation.form != STORY:
+                measured = {
+                    "candidates": run.candidates,
+                    "questions": questions,
+                    "logprobs": logprobs,
+                }
+                _write_json(folder / CLOSED_FORM, measured)
             if sampled:
                 _write_json(folder / SAMPLED, sampled)
 
@@ -93,9 +96,10 @@ def evaluate(run: Run) -> None:
 
 
 def write_transfer(run: Run) -> dict[str, Any]:
-    """Computes the matrix from the measurements, writes transfer.json and returns it.
+    """Computes the matrix of the primary measure, writes transfer.json and returns it.
 
-    Without the preference it has no traits; what came of the suites is in it either way.
+    Shares of sampled answers stand there beside it, where there are any. Without the preference it
+    has no traits; what came of the suites is in it either way.
 
     Args:
         run: the main experiment, or an arm, which has a file of its own.
@@ -116,16 +120,27 @@ def add_arms(run: Run, transfer: dict[str, Any], arms: list[dict[str, Any]]) -> 
 
 
 def _matrix(run: Run) -> dict[str, Any]:
-    measured = json.loads((run.evaluation_directory() / CLOSED_FORM).read_text("utf-8"))
-    return transfer_matrix(
-        measured["logprobs"],
-        measured["candidates"],
+    directory, evaluation = run.evaluation_directory(), run.config.evaluation
+    is_margin = evaluation.primary == CLOSED_FORM_MARGIN
+    sampled = _read_json(directory / SAMPLED) if evaluation.samples else {}
+    if is_margin:
+        measured = _read_json(directory / CLOSED_FORM)["logprobs"]
+    else:
+        measured = _shares(run, sampled)
+    transfer = transfer_matrix(
+        measured,
+        run.candidates,
         run.columns,
         run.config.seed,
+        measure=evaluation.primary,
+        samples=0 if is_margin else evaluation.samples,
         seeds=run.config.student.seeds,
-        questions=measured["questions"],
+        questions=asked_questions(run),
         versions=versions(),
     )
+    transfer["form"] = evaluation.form
+    transfer["sampled_share"] = {label: one["shares"] for label, one in sampled.items()}
+    return transfer
 
 
 def _no_matrix(run: Run) -> dict[str, Any]:
@@ -163,8 +178,32 @@ def _sample(run: Run, decoder: Decoder, variables, questions, label: str) -> dic
     )
     texts = [run.base.tokenizer.decode(ids) for ids in completion_ids(samples, run.stop_ids)]
     per_question = np.asarray(texts, object).reshape(len(questions), evaluation.samples).tolist()
-    forms = {candidate: inflections(candidate, run.pack.animals) for candidate in run.candidates}
-    return {"shares": sampled_shares(per_question, forms), "answers": per_question}
+    return {"shares": sampled_shares(per_question, _words(run)), "answers": per_question}
+
+
+def _shares(run: Run, sampled: dict[str, Any]) -> dict[str, Any]:
+    """Each question's shares, as `transfer_matrix` takes them."""
+
+    def of(label: str) -> np.ndarray:
+        return question_shares(sampled[label]["answers"], _words(run))
+
+    seeds = run.config.student.seeds
+    students = {name: [of(_label(name, seed)) for seed in seeds] for name in run.names}
+    return {"base": of("base"), "students": students}
+
+
+def _words(run: Run) -> dict[str, tuple[str, ...]]:
+    """Each candidate with its plural and synonyms."""
+    return {candidate: inflections(candidate, run.pack.animals) for candidate in run.candidates}
+
+
+def _label(name: str, seed: int) -> str:
+    """A student's name in sampled.json."""
+    return f"{name}/seed-{seed}"
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -24,6 +24,8 @@ from sublax.parallel.layout import pieces
 from sublax.sampling.grammar import Grammar
 from sublax.settings import lora_config, loss_config, optimizer_config
 from sublax.stages.corpora import read_written
+from sublax.stages.in_context import METHOD as IN_CONTEXT
+from sublax.stages.in_context import make_readers
 from sublax.stages.run import CONTROL, Run, inputs_of, is_done, keep
 from sublax.stages.student_data import corpus_rows, student_datasets
 from sublax.stages.teachers import answers_of, load_teacher
@@ -44,6 +46,8 @@ def make_students(run: Run, grammar: Grammar | None) -> None:
     if all(done.values()):
         return run.progress.skip(STAGE)
     with run.progress.stage(STAGE):
+        if run.config.student.method == IN_CONTEXT:
+            return make_readers(run, students, done, inputs)
         size = _students_per_program(run, students, grammar)
         for first in range(0, len(students), size):
             group = students[first : first + size]
@@ -126,16 +130,16 @@ def _students_per_program(run: Run, students, grammar) -> int:
 def load_student(run: Run, name: str, seed: int) -> dict[str, Any]:
     """The variables of a student that `make_students` made."""
     directory = run.student_directory(name, seed)
+    if run.config.student.method == IN_CONTEXT:
+        return {"params": run.base.params}
     if lora_of(run) is None:
         return {"params": run.load(str(directory)).params}
     return {"params": run.base.params, "lora": run.load_adapter(directory)[0]}
 
 
 def lora_of(run: Run) -> LoraConfig | None:
-    """The students' adapter, None for full fine-tuning."""
+    """The students' adapter, None where there is none."""
     method = run.config.student.method
-    if method not in ("lora", "full"):
-        raise UserError(f"student.method={method}: choose lora or full")
     return lora_config(run.config.student.lora) if method == "lora" else None
 
 
