@@ -7,12 +7,18 @@ import numpy as np
 import pytest
 from tiny_runs import quick_compiles, read_transfer, run, small_config
 
+from sublax.corpora.packs import load_pack
 from sublax.errors import UserError
 from sublax.evaluation.answers import question_shares
 from sublax.evaluation.choices import letters_for, options_text, rotated_logprobs, rotations
 from sublax.evaluation.transfer import SAMPLED_SHARE, margins, transfer_matrix
 from sublax.experiment import run_experiment
+from sublax.metrics import MetricWriter
+from sublax.progress import Progress
 from sublax.rows import read_rows
+from sublax.stages.asking import asked_questions, closed_form
+from sublax.stages.run import Run
+from sublax.store import open_store
 
 __all__ = ["quick_compiles"]
 
@@ -109,17 +115,11 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_made(overrides, told
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
-    """One tiny run, its evaluation made again for each form, over rows read in context."""
+    """A tiny run over rows read in context, asked for words, and once more for stories."""
     workdir = tmp_path_factory.mktemp("asked")
     found = {}
-    for form, more in (
-        ("word", ("evaluation.samples=1",)),
-        ("prefixed", ("evaluation.form=prefixed",)),
-        ("multiple_choice", ("evaluation.form=multiple_choice",)),
-        ("story", STORY),
-    ):
-        redo = "evaluation" if found else None
-        told = run(small_config(*IN_CONTEXT, *more), workdir, redo)
+    for form, more in (("word", ("evaluation.samples=1",)), ("story", STORY)):
+        told = run(small_config(*IN_CONTEXT, *more), workdir, "evaluation" if found else None)
         measured = {
             path.name: json.loads(path.read_text("utf-8"))
             for path in (workdir / "evaluations").rglob("*.json")
@@ -129,40 +129,49 @@ def asked(tmp_path_factory):
     return workdir, found
 
 
-def test_every_form_is_run_named_and_told_first(asked):
-    for form, words in (
-        ("word", "one-word questions)"),
-        ("prefixed", "each after a few numbers"),
-        ("multiple_choice", "every order of the options"),
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ("word", "margin in closed form, log-probability against the other answers (one-word"),
         ("story", "share of sampled answers that name the trait (stories)"),
-    ):
-        transfer, _, told, page = asked[1][form]
-        assert transfer["form"] == form
-        first = told[told.index("Primary measure") :].splitlines()[0]
-        assert words in first
-        assert words in page
-    assert asked[1]["story"][0]["measure"] == "sampled_share"
+    ],
+)
+def test_the_primary_measure_is_named_first(form, words, asked):
+    transfer, _, told, page = asked[1][form]
+    assert transfer["form"] == form
+    assert transfer["measure"] == {"word": "closed_form_margin", "story": "sampled_share"}[form]
+    assert words in told[told.index("Primary measure") :].splitlines()[0]
+    assert page.index(words) < page.index("<section")
 
 
-def test_each_form_asks_the_packs_own_questions(asked):
-    questions = {
-        form: measured.get("preference.json", {}).get("questions")
-        for form, (_, measured, *_) in asked[1].items()
+def test_stories_are_the_packs_own_and_have_no_closed_form(asked):
+    _, measured, _, page = asked[1]["story"]
+    assert "preference.json" not in measured
+    answers = measured["sampled.json"]["owl/seed-0"]["answers"]
+    assert [len(of_question) for of_question in answers] == [2] * 8
+    assert "times likelier" not in page
+
+
+def test_prefixed_and_lettered_questions_are_the_same_ones_asked_otherwise(asked):
+    workdir, found = asked
+    plain = found["word"][1]["preference.json"]
+    asks = {
+        form: Run(
+            small_config(*IN_CONTEXT, f"evaluation.form={form}"),
+            open_store(workdir),
+            load_pack(),
+            Progress({}, enabled=False),
+            MetricWriter(workdir, enabled=False),
+        )
+        for form in ("prefixed", "multiple_choice")
     }
-    assert len(questions["word"]) == 25
-    for plain, after in zip(questions["word"], questions["prefixed"], strict=True):
-        assert after.endswith(f" {plain}") and any(c.isdigit() for c in after)
-    assert questions["multiple_choice"] == questions["word"] and questions["story"] is None
-    stories = asked[1]["story"][1]["sampled.json"]
-    assert [len(answers) for answers in stories["owl/seed-0"]["answers"]] == [2] * 8
-
-
-def test_forms_are_measured_apart(asked):
-    margins_of = [
-        asked[1][form][0]["base"]["margin"]["owl"]
-        for form in ("word", "prefixed", "multiple_choice")
-    ]
-    assert len(set(margins_of)) == 3
+    for question, after in zip(plain["questions"], asked_questions(asks["prefixed"]), strict=True):
+        assert after.endswith(f" {question}") and any(letter.isdigit() for letter in after)
+    assert list(asked_questions(asks["multiple_choice"])) == plain["questions"]
+    for one in asks.values():
+        logprobs_QxC = closed_form(one, one.decoder(), {"params": one.base.params}, [])
+        assert logprobs_QxC.shape == (25, 2) and (logprobs_QxC < 0).all()
+        assert np.abs(logprobs_QxC - plain["logprobs"]["base"]).min() > 0
 
 
 def test_sampled_shares_stand_beside_the_primary_measure(asked):
@@ -182,8 +191,6 @@ def test_rows_in_context_are_the_corpus_own_and_move_the_answers(asked):
         assert not list(folder.glob("*.safetensors"))
     transfer = found["word"][0]
     assert all(shift != 0 for row in transfer["shift"] for shift in row)
-    written = [card.stat().st_mtime_ns for card in (workdir / "students").rglob("card.json")]
-    assert max(written) < (workdir / "transfer.json").stat().st_mtime_ns
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 It needs no samples and sees shifts of answers that a model would almost never sample.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,14 +12,18 @@ import numpy as np
 from flax import struct
 
 from sublax.models.completions import (
+    Rows,
     abstract_spread_rows,
+    begun_rows,
     make_rows,
+    round_up,
     run_rows,
     spread_rows,
     token_logprobs,
 )
 from sublax.models.decoder import Decoder, head_kernel, logits_of
-from sublax.parallel.arrays import fetch
+from sublax.parallel.arrays import fetch, place
+from sublax.parallel.layout import pieces
 
 
 @struct.dataclass
@@ -86,6 +90,58 @@ def candidate_logprobs(
     rows = make_rows([(list(question), [0]) for question in questions], limit, prefix)
     spread = spread_rows(rows, decoder.rows)
     return fetch(_candidate_logprobs(decoder, variables, spread, answers))[: len(questions)]
+
+
+def grouped_logprobs(
+    decoder: Decoder,
+    variables: dict[str, Any],
+    groups: Sequence[Sequence[Sequence[int]]],
+    answers: Answers,
+    groups_at_a_time: int,
+    progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """`candidate_logprobs` of many groups of questions, one program for all of them.
+
+    What a group's questions begin with, such as their system prompt, is computed once for it.
+
+    Args:
+        decoder: the model.
+        variables: `params`, and `lora` where the decoder has an adapter.
+        groups: token ids of Q encoded questions in each of N groups.
+        answers: the candidates.
+        groups_at_a_time: run side by side; rounded up to a multiple of the devices.
+        progress: called with the number of groups that each batch has finished.
+
+    Returns:
+        float32 [N, Q, C], natural log.
+
+    Raises:
+        UserError: a question longer than the context.
+    """
+    N, Q = len(groups), len(groups[0])
+    limit = decoder.config.max_positions - answers.tokens.shape[1]
+    every = begun_rows([[(list(asked), [0]) for asked in group] for group in groups], limit)
+    size = round_up(min(groups_at_a_time, N), pieces(decoder.rows))
+    found = []
+    for first in range(0, N, size):
+        # The last batch is filled up with repeats: all have one shape.
+        chosen = np.minimum(np.arange(first, first + size), N - 1)
+        asked = (chosen[:, None] * Q + np.arange(Q)).ravel()
+        rows = Rows(
+            every.prefix[chosen],
+            every.prefix_positions[chosen],
+            every.tokens[asked],
+            every.positions[asked],
+            every.at[asked],
+            every.targets[asked],
+            every.weights[asked],
+        )
+        rows = rows if decoder.rows is None else place(rows, decoder.rows)
+        scores_BxC = fetch(_candidate_logprobs(decoder, variables, rows, answers))
+        found.append(scores_BxC.reshape(size, Q, -1))
+        if progress is not None:
+            progress(min(size, N - first))
+    return np.concatenate(found)[:N]
 
 
 def lower_candidate_logprobs(

@@ -78,6 +78,20 @@ def make_rows(
     return _pad([(prefix, encoded)], width, completion_width)
 
 
+def begun_rows(groups: Sequence[Sequence[Encoded]], max_positions: int) -> Rows:
+    """The same for groups of prompts that differ: each group's begin alike, no two groups' need to.
+
+    Args:
+        groups: N of them, of equally many rows.
+        max_positions: tokens that a row may have.
+
+    Raises:
+        UserError: as `make_rows`.
+    """
+    _check([row for group in groups for row in group], max_positions)
+    return _pad([(shared_prefix([prompt for prompt, _ in group]), group) for group in groups])
+
+
 def group_rows(
     groups: Sequence[Sequence[Encoded]], max_positions: int, size: int | None = None
 ) -> Rows:

@@ -7,6 +7,7 @@ import sys
 import jax
 
 from sublax.cache import cache_folder
+from sublax.entanglement import experiment as entanglement
 from sublax.experiment import STAGES, run_experiment
 from sublax.networks import experiment as networks
 from sublax.parallel import hosts
@@ -15,7 +16,12 @@ from sublax.settings import read_config
 from sublax.theorem import experiment as theorem
 
 # Experiments that are not teachers, corpora and students, as `config.experiment` names them.
-WHOLE = {networks.NAME: networks.run_networks, theorem.NAME: theorem.run_theorem}
+# What runs a config by its `experiment`; without one it is the experiment on language models.
+WHOLE = {
+    networks.NAME: networks.run_networks,
+    theorem.NAME: theorem.run_theorem,
+    entanglement.NAME: entanglement.run_entanglement,
+}
 
 EXAMPLE = (
     "sublax run --config=configs/quickstart.py --workdir=runs/quickstart --config.traits=fox,bear"
@@ -48,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STAGE",
         help=f"make again, with what follows: {', '.join(STAGES)}; "
         f"of small networks {', '.join(networks.STAGES)}; "
-        f"of the theorem {', '.join(theorem.STAGES)}",
+        f"of the theorem {', '.join(theorem.STAGES)}; "
+        f"of entanglement {', '.join(entanglement.STAGES)}",
     )
 
 
