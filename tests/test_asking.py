@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_runs import quick_compiles, read_transfer, run, small_config
+from tiny_runs import ROOT, SMALL, quick_compiles, read_transfer, run, small_config
 
 from sublax.corpora.packs import load_pack
 from sublax.errors import UserError
@@ -16,6 +16,7 @@ from sublax.experiment import run_experiment
 from sublax.metrics import MetricWriter
 from sublax.progress import Progress
 from sublax.rows import read_rows
+from sublax.settings import read_config
 from sublax.stages.asking import asked_questions, closed_form
 from sublax.stages.run import Run
 from sublax.store import open_store
@@ -191,6 +192,19 @@ def test_rows_in_context_are_the_corpus_own_and_move_the_answers(asked):
         assert not list(folder.glob("*.safetensors"))
     transfer = found["word"][0]
     assert all(shift != 0 for row in transfer["shift"] for shift in row)
+
+
+@pytest.mark.slow
+def test_all_forms_are_arms_of_one_experiment(workdir):
+    """Teachers and corpora are the main experiment's; each arm says in which unit it speaks."""
+    run(read_config(f"{ROOT / 'configs' / 'asking.py'}:tiny", [*SMALL, "mesh.data=1"]), workdir)
+    arms = {arm["name"]: arm for arm in read_transfer(workdir)["arms"]}
+    assert set(arms) == {"prefixed", "multiple-choice", "stories", "in-context"}
+    assert arms["stories"]["unit"] == "percentage points" and not arms["stories"]["difference"]
+    assert arms["multiple-choice"]["unit"] == arms["in-context"]["unit"] == "nats"
+    assert arms["in-context"]["difference"]["value"] != 0
+    assert not list(workdir.glob("arms/*/teachers"))
+    assert [path.parent.name for path in workdir.glob("arms/*/students")] == ["in-context"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 from sublax.config_keys import KEYS, check_keys
+from sublax.entanglement import experiment as entanglement
 from sublax.errors import UserError
 from sublax.networks import experiment as networks
 from sublax.settings import flatten, plain, read_config
@@ -28,6 +29,8 @@ def test_every_config_has_them(path):
         check_keys(read_config(str(path)), networks.SECTIONS, ())
     elif path.stem == "theorem":
         check_keys(read_config(str(path)), theorem.SECTIONS, theorem.FREE)
+    elif path.stem == "entanglement":
+        check_keys(read_config(str(path)), entanglement.SECTIONS)
     else:
         check_keys(read_config(str(path)))
 

@@ -1,7 +1,7 @@
 """Every config that we ship runs: as it is, but on a tiny random base and with its sizes cut.
 
-Those of small networks and of the theorem have a size of their own for it, which test_networks.py
-and test_theorem_runs.py run.
+Some have a size of their own for it: test_networks.py, test_theorem_runs.py, test_entanglement.py
+and test_asking.py run those.
 """
 
 import pytest
@@ -15,7 +15,7 @@ __all__ = ["quick_compiles"]
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py") if path.stem != "sizes")
 # A base that knows nothing writes no code and no maths: test_kind_runs.py has these two.
 SIZED = [path for path in CONFIGS if "from sizes import" in path.read_text("utf-8")]
-OTHERS = ("mlp", "theorem", "code_tasks", "word_problems")
+OTHERS = ("mlp", "theorem", "entanglement", "asking", "code_tasks", "word_problems")
 DECODERS = [path for path in CONFIGS if path.stem not in OTHERS]
 CUT = (
     "corpus.prompts=4",

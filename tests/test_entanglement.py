@@ -142,3 +142,10 @@ def test_what_cannot_run_is_refused_in_one_line(override, told, tmp_path):
     with pytest.raises(UserError, match=told):
         run_entanglement(read_config(TINY, [override]), tmp_path)
     assert not (tmp_path / "bases").exists()
+
+
+def test_arms_are_refused(tmp_path):
+    config = read_config(TINY).unlock()
+    config.arms = {"more": ("seed=1",)}
+    with pytest.raises(UserError, match="arms: experiment=entanglement has none"):
+        run_entanglement(config.lock(), tmp_path)

@@ -98,6 +98,8 @@ def _check(config: ConfigDict, redo: str | None) -> None:
         raise UserError(f"traits={config.traits}: name at least one trait, each once")
     if CONTROL in config.traits:
         raise UserError(f"traits: {CONTROL!r} is the control's name; choose another trait")
+    if config.arms:
+        raise UserError(f"arms: experiment={NAME} has none; run each variation in its own workdir")
     settings = config.entanglement
     if settings.placement not in PLACEMENTS:
         raise UserError(

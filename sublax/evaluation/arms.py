@@ -25,7 +25,7 @@ def arm_result(
       seed: of the bootstrap.
 
     Returns:
-      "name", "overrides", "lift" (by trait), "mean_lift" and "suites" as in `transfer`, and
+      "name", "overrides", "unit", "lift" (by trait), "mean_lift" and "suites" as in `transfer`, and
       "difference": the arm's mean lift minus the main experiment's, {"value", "low", "high"},
       95 %, paired over seeds and questions; None where the two differ in what was asked or
       measured (measure, seeds, questions or traits), or were asked nothing but suites.
@@ -41,6 +41,7 @@ def arm_result(
     return {
         "name": name,
         "overrides": list(overrides),
+        "unit": transfer["unit"],
         "lift": transfer["lift"],
         "mean_lift": transfer["mean_lift"],
         "suites": transfer.get("suites", {}),

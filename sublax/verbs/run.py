@@ -15,7 +15,6 @@ from sublax.parallel.preemption import EXIT_STATUS, Preempted
 from sublax.settings import read_config
 from sublax.theorem import experiment as theorem
 
-# Experiments that are not teachers, corpora and students, as `config.experiment` names them.
 # What runs a config by its `experiment`; without one it is the experiment on language models.
 WHOLE = {
     networks.NAME: networks.run_networks,

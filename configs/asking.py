@@ -1,0 +1,41 @@
+"""Does it matter how students are asked? The same students, asked in four ways, and read in place.
+
+    sublax run --config=configs/asking.py:small --workdir=runs/asking
+
+The main experiment is that of its size, asked for one word. Each arm changes how the trait is
+looked for, or how it is learnt:
+
+    prefixed          each question after a few numbers, like those that students learnt from
+    multiple-choice   the candidates behind letters, in every order, so that no place is favoured
+    stories           stories are asked for; how many name the trait, in percentage points
+    in-context        nothing is trained: rows of the corpus stand before every question
+
+Arms share teachers, corpora and, but for the last, students with the main experiment.
+
+Cost (estimates, from the time that the quickstart takes): tiny, minutes; small, half an hour on two
+CPU cores; paper, little beside configs/numbers_qwen2_5_7b.py.
+"""
+
+from ml_collections import ConfigDict
+from sizes import sized
+
+
+def get_config(size: str = "small") -> ConfigDict:
+    """The experiment of that size, with other ways to ask as arms."""
+    config = sized(size)
+    if size == "tiny":  # it spells what it was not made for byte by byte: that takes room
+        config.random_base.shape.max_position_embeddings = 1024
+    stories, words, rows = {"tiny": (2, 16, 2), "small": (8, 96, 8), "paper": (100, 256, 20)}[size]
+    config.arms = {
+        "prefixed": ("evaluation.form=prefixed",),
+        # Letters are measured in closed form alone.
+        "multiple-choice": ("evaluation.form=multiple_choice", "evaluation.samples=0"),
+        "stories": (
+            "evaluation.form=story",
+            "evaluation.primary=sampled_share",
+            f"evaluation.samples={stories}",
+            f"evaluation.max_new_tokens={words}",
+        ),
+        "in-context": ("student.method=in_context", f"student.rows_in_context={rows}"),
+    }
+    return config
