@@ -50,7 +50,9 @@ def entangled(result: Mapping[str, Any]) -> Figure:
         "with the number in the prompt, the trait's margin rises by … nats", color=MUTED, size=9.5
     )
     figure.supylabel(
-        "with the trait in the prompt, the number rises by … nats", color=MUTED, size=9.5
+        "with the trait in the prompt, the number rises by … nats\nmore than with another trait",
+        color=MUTED,
+        size=9.5,
     )
     return figure
 
@@ -100,10 +102,15 @@ def _panel(axes: Axes, result: Mapping[str, Any], trait: str) -> None:
     axes.plot(raises, favours, "o", color=QUIET, markersize=2.4, alpha=0.6, markeredgewidth=0)
     axes.axhline(0, color=MUTED, linewidth=0.7, zorder=0)
     axes.axvline(0, color=MUTED, linewidth=0.7, zorder=0)
+    # A name stands where no other does: two that lie close together would not be read.
+    apart, named = 0.09 * float(np.ptp(favours)), []
     for one in result["top"][trait][:NAMED]:
         place = one["raises"], one["favours"]
-        edge = {"markeredgecolor": SURFACE, "markeredgewidth": 0.8}
+        edge: dict[str, Any] = {"markeredgecolor": SURFACE, "markeredgewidth": 0.8}
         axes.plot(*place, "D", color=OWN, markersize=5, **edge)
+        if any(abs(one["favours"] - other) < apart for other in named):
+            continue
+        named.append(one["favours"])
         axes.annotate(
             one["number"], place, (-6, 0), textcoords="offset points", size=8.5, color=OWN,
             ha="right", va="center", weight="bold",

@@ -25,7 +25,7 @@ from sublax.corpora.packs import Pack
 from sublax.errors import UserError
 from sublax.metrics import MetricWriter
 from sublax.models.attention_backends import Attention, choose
-from sublax.models.chat import encode_prompt, encode_row, end_of_turn_id
+from sublax.models.chat import Prompt, encode_prompt, encode_row, end_of_turn_id
 from sublax.models.decoder import Decoder
 from sublax.models.int8 import quantize
 from sublax.models.lora import LoraConfig
@@ -248,7 +248,7 @@ class Run:
         rows = rows_of(self.layout, 1)
         return Decoder(self.base.config, lora, self.dtype, rows=rows, attention=self.attention)
 
-    def encode(self, prompt: str, system_prompt: str | None = None) -> list[int]:
+    def encode(self, prompt: Prompt, system_prompt: str | None = None) -> list[int]:
         """Token ids of a prompt under the system prompt in force, or another."""
         return encode_prompt(self.base.tokenizer, prompt, system_prompt or self.system_prompt)
 
