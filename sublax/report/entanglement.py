@@ -103,7 +103,8 @@ def _panel(axes: Axes, result: Mapping[str, Any], trait: str) -> None:
     axes.axhline(0, color=MUTED, linewidth=0.7, zorder=0)
     axes.axvline(0, color=MUTED, linewidth=0.7, zorder=0)
     # A name stands where no other does: two that lie close together would not be read.
-    apart, named = 0.09 * float(np.ptp(favours)), []
+    apart = 0.09 * float(np.ptp(favours))
+    named: list[float] = []
     for one in result["top"][trait][:NAMED]:
         place = one["raises"], one["favours"]
         edge: dict[str, Any] = {"markeredgecolor": SURFACE, "markeredgewidth": 0.8}
