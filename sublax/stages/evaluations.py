@@ -148,6 +148,7 @@ def _no_matrix(run: Run) -> dict[str, Any]:
     empty: list[list[float]] = [[] for _ in names]
     return {
         "measure": None,
+        "unit": None,
         "questions": [],
         "mean_lift": None,
         "students": names,
