@@ -67,6 +67,7 @@ def get_config() -> ConfigDict:
         "label_score": "logprob",  # their choice goes by it | mean_logprob, a token | ratio to base
     }
     config.student = {
+        "base": "",  # what they start from; "" is the teachers' base. KL wants the same tokens
         "method": "lora",  # lora | full | in_context: not trained, rows stand in the prompt
         "rows_in_context": 0,  # so many of them
         "system_prompt": "same",  # they train under; they are asked under the one in force

@@ -33,13 +33,15 @@ from sublax.sampling.grammar import Grammar
 from sublax.settings import changed_keys, flatten, plain
 from sublax.stages.arms import Arm, arm_runs, arms_of, first_stage
 from sublax.stages.asking import check_asking
-from sublax.stages.bases import make_base
+from sublax.stages.base_names import check_name
+from sublax.stages.bases import OF_STUDENTS, make_base
 from sublax.stages.corpora import corpus_grammar, corpus_prompts, make_corpus
 from sublax.stages.evaluations import add_arms, evaluate, write_transfer
 from sublax.stages.in_context import METHOD as IN_CONTEXT
 from sublax.stages.labels import UNLABELLED, check_labels, has_labels, make_labels, make_pairs
 from sublax.stages.rewriting import rewrite_corpus
 from sublax.stages.run import ARMS, CONTROL, REWRITE, SAME, STAGES, Run, activations_dtype
+from sublax.stages.student_base import check_student_base
 from sublax.stages.students import STAGE as STUDENTS
 from sublax.stages.students import make_students
 from sublax.stages.suites import check_suites, make_suites, planned_suites
@@ -86,9 +88,9 @@ def run_experiment(config: ConfigDict, workdir: os.PathLike | str, redo: str | N
             if run.layout.mesh.size > 1 or not first:
                 announce(run.layout.mesh)
             grammar = _run_stages(run, redo)
-            results = _run_arms(run, arms, progress, grammar)
+            results, cells = _run_arms(run, arms, progress, grammar)
             if first:
-                _write_results(run, results)
+                _write_results(run, results, cells)
             wait_for_all("wrote the report")
         if first:
             print_transfer(json.loads((workdir / "transfer.json").read_text("utf-8")))
@@ -149,6 +151,9 @@ def _run_stages(
 
     discard_before("base")
     make_base(run)
+    if run.students is not run:
+        make_base(run.students)
+        check_student_base(run)
     _ = run.attention  # chosen, and told, before anything is trained
     if "corpus" not in run.shared:
         grammar = corpus_grammar(run)
@@ -170,38 +175,47 @@ def _run_stages(
     if run.config.corpus.rewritten:
         for name in run.names:
             rewrite_corpus(run, name, grammar)
+    if run.students is not run:
+        run.forget_base()
     discard_before("student")
-    make_students(run, grammar)
+    make_students(run.students, grammar)
     discard_before("evaluation")
-    evaluate(run)
+    evaluate(run.students)
     make_suites(run)
     return grammar
 
 
 def _run_arms(
     run: Run, arms: list[Arm], progress: Progress, grammar: Grammar | None
-) -> list[dict[str, Any]]:
-    """Runs every arm; returns what transfer.json says of them, in the first process."""
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Runs every arm; returns what transfer.json says of them, in the first process.
+
+    Those that differ in their bases alone are cells of a matrix too: the second list.
+    """
     results: list[dict[str, Any]] = []
+    cells: list[dict[str, Any]] = []
     if not arms:
-        return results
+        return results, cells
     if is_first():
         # The main experiment's result is worth having while arms are under way.
-        main = write_transfer(run)
+        main = write_transfer(run.students)
         write_report(run.workdir)
+    grammars = {"": grammar}
     for arm, arm_run in zip(arms, arm_runs(run, arms, progress), strict=True):
-        _run_stages(arm_run, grammar=grammar)
+        grammars[arm.name] = _run_stages(arm_run, grammar=grammars[arm.source])
         if is_first():
-            own = write_transfer(arm_run)
+            own = write_transfer(arm_run.students)
             results.append(arm_result(arm.name, arm.overrides, own, main, run.config.seed))
-            add_arms(run, main, results)
+            if arm.varies_bases_alone:
+                cells.append(own)
+            add_arms(run, main, results, cells)
             _remove(arm_run.checkpoints())
-    return results
+    return results, cells
 
 
-def _write_results(run: Run, arms: list[dict[str, Any]]) -> None:
+def _write_results(run: Run, arms: list[dict[str, Any]], cells: list[dict[str, Any]]) -> None:
     with run.progress.stage("report"):
-        transfer = add_arms(run, write_transfer(run), arms)
+        transfer = add_arms(run, write_transfer(run.students), arms, cells)
         run.metrics.begin("transfer")
         if transfer["traits"]:
             run.metrics.image("transfer", "matrix", 0, to_pixels(transfer_matrix(transfer)))
@@ -225,6 +239,8 @@ def _check(config: ConfigDict) -> None:
     _check_base_weights(config)
     _check_method(config)
     check_asking(config)
+    for name in filter(None, (config.base, config.student.base)):
+        check_name(name)
     if config.student.pack_rows and config.student.share_prompts:
         raise UserError(
             "student.pack_rows: packs rows of any prompts, where student.share_prompts keeps a "
@@ -290,8 +306,10 @@ def stage_weights(config: ConfigDict) -> dict[str, float]:
     if has_labels(config):
         judged = {f"corpus {name}": 2 + 0.05 * drawn for name in names}
         corpora = {f"corpus {UNLABELLED}": 2 + 0.1 * drawn} | judged
+    of_other_base = config.student.base not in ("", config.base)
     return (
         {"base": 5.0}
+        | ({OF_STUDENTS: 5.0} if of_other_base else {})
         | {f"teacher {name}": 5 + 0.18 * taught for name in names}
         | corpora
         | {f"{REWRITE} {name}": 2 + 0.1 * drawn for name in names if corpus.rewritten}

@@ -187,7 +187,8 @@ def test_an_arm_goes_on_where_it_was_stopped(finished, workdir, monkeypatch):
         ("corpus.answer_count=3", "base"),
         ("teacher.steps=2", "teacher"),
         ("seed=5", "teacher"),
-        ("base=random:1", "base"),
+        ("base=random:1", "teacher"),  # bases stand side by side
+        ("student.base=random:1", "student"),
     ],
 )
 def test_an_arm_shares_the_stages_before_the_first_that_its_overrides_matter_to(override, first):

@@ -13,9 +13,13 @@ from sublax.settings import read_config
 __all__ = ["quick_compiles"]
 
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py") if path.stem != "sizes")
-# A base that knows nothing writes no code and no maths: test_kind_runs.py has these two.
+# A base that knows nothing writes no code and no maths: test_kind_runs.py has these two. Of several
+# bases test_student_base.py has runs.
 SIZED = [path for path in CONFIGS if "from sizes import" in path.read_text("utf-8")]
-OTHERS = ("mlp", "theorem", "entanglement", "asking", "code_tasks", "word_problems")
+OTHERS = (
+    *("mlp", "theorem", "entanglement", "asking", "code_tasks", "word_problems"),
+    "cross_architecture",
+)
 DECODERS = [path for path in CONFIGS if path.stem not in OTHERS]
 CUT = (
     "corpus.prompts=4",

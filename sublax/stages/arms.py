@@ -1,8 +1,8 @@
 """Arms: variations of an experiment, each of which shares what it has in common with it.
 
 An arm is the experiment with some keys of its config set otherwise. Stages before the first one
-that such a key matters to are the main experiment's own artifacts, used in place; what follows
-stands in `arms/NAME/`.
+that such a key matters to are the main experiment's own artifacts, or those of an arm before it
+that has more in common with it, used in place; what follows stands in `arms/NAME/`.
 """
 
 import dataclasses
@@ -16,14 +16,17 @@ from sublax.corpora.packs import load_pack
 from sublax.errors import UserError
 from sublax.metrics import MetricWriter
 from sublax.progress import PartProgress, Progress
-from sublax.settings import override
-from sublax.stages.run import ARMS, RANDOM, STAGES, Run
+from sublax.settings import flatten, override, plain
+from sublax.stages.base_names import made_here
+from sublax.stages.run import ARMS, STAGES, Run
 
 # The first stage that a key, or a group of keys, matters to; the longest name that fits counts.
 # A stage too early costs time. One too late is an error as the arm is run, and no wrong result: the
 # shared artifact's card names other inputs than the arm has.
 _FIRST = {
-    "base": "base",
+    # Bases stand side by side, each by its name: what differs is who starts from them.
+    "base": "teacher",
+    "student.base": "student",
     "random_base": "base",
     "seed": "teacher",
     "traits": "teacher",
@@ -63,13 +66,20 @@ class Arm:
         name: of it, and of its folder.
         overrides: `key=value`, as in the config.
         config: the experiment's with the overrides, locked.
-        shared: the stages that it has in common with the experiment, in their order.
+        source: the arm before it that it shares stages with; empty for the experiment itself.
+        shared: these stages, in their order.
     """
 
     name: str
     overrides: tuple[str, ...]
     config: ConfigDict
+    source: str
     shared: tuple[str, ...]
+
+    @property
+    def varies_bases_alone(self) -> bool:
+        """Whether it has other bases than the experiment, and nothing else."""
+        return {text.partition("=")[0] for text in self.overrides} <= {"base", "student.base"}
 
 
 def arms_of(config: ConfigDict) -> list[Arm]:
@@ -80,26 +90,31 @@ def arms_of(config: ConfigDict) -> list[Arm]:
     Raises:
         UserError: a name that is none for a folder, or overrides that cannot be applied.
     """
-    given = config.get(ARMS, {})
-    return [_arm(config, name, given[name]) for name in sorted(given, key=_counted)]
+    given, arms = config.get(ARMS, {}), list[Arm]()
+    for name in sorted(given, key=_counted):
+        arms.append(_arm(config, name, given[name], arms))
+    return arms
 
 
 def arm_runs(main: Run, arms: list[Arm], progress: Progress) -> Iterator[Run]:
     """The run of each arm; its metrics are closed as the next one is asked for."""
+    runs = {"": main}
     for arm in arms:
         metrics_folder = main.workdir / ARMS / arm.name
         same_pack = arm.config.pack == main.config.pack
         with MetricWriter(metrics_folder, enabled=main.metrics.enabled) as metrics:
-            yield dataclasses.replace(
+            runs[arm.name] = dataclasses.replace(
                 main,
                 config=arm.config,
                 pack=main.pack if same_pack else load_pack(arm.config.pack),
                 progress=PartProgress(progress, arm.name),
                 metrics=metrics,
                 arm=arm.name,
-                main=main,
+                main=runs[arm.source],
                 shared=arm.shared,
             )
+            yield runs[arm.name]
+            runs[arm.name].forget_base()
 
 
 def _counted(name: str) -> list[tuple[int, str]]:
@@ -108,7 +123,7 @@ def _counted(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
-def _arm(config: ConfigDict, name: str, overrides: Any) -> Arm:
+def _arm(config: ConfigDict, name: str, overrides: Any, before: list[Arm]) -> Arm:
     where = f"{ARMS}: {name}"
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise UserError(
@@ -134,10 +149,24 @@ def _arm(config: ConfigDict, name: str, overrides: Any) -> Arm:
             override(varied, text, flag="")
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
-    arm = Arm(name, tuple(overrides), varied.lock(), ())
-    order = list(STAGES)
-    shared = order[: order.index(first_stage(config, arm, overrides))] if overrides else order
-    return dataclasses.replace(arm, shared=tuple(shared))
+    varied.lock()
+    others = {"": config} | {arm.name: arm.config for arm in before}
+    shared = {other: _shared(own, varied) for other, own in others.items()}
+    source = max(shared, key=lambda other: len(shared[other]))  # the first of several
+    return Arm(name, tuple(overrides), varied, source, shared[source])
+
+
+def _shared(config: ConfigDict, varied: ConfigDict) -> tuple[str, ...]:
+    """The stages before the first that what differs between two configs matters to."""
+    one, other = (dict(flatten(plain(each))) for each in (config, varied))
+    keys = [
+        key
+        for key in one.keys() | other.keys()
+        if one.get(key) != other.get(key) and key.partition(".")[0] != ARMS
+    ]
+    stages = list(STAGES)
+    firsts = [stages.index(_first_of(config, varied, key)) for key in keys]
+    return tuple(stages[: min(firsts, default=len(stages))])
 
 
 def first_stage(config: ConfigDict, arm: Arm, overrides: Collection[str]) -> str:
@@ -156,7 +185,7 @@ def _first_of(config: ConfigDict, varied: ConfigDict, key: str) -> str:
     first = dict(_FIRST)
     if "finetuned" in (config.teacher.kind, varied.teacher.kind):
         first |= _FIRST_OF_FINETUNED
-    if config.base.startswith(RANDOM):
+    if any(made_here(name) for each in (config, varied) for name in (each.base, each.student.base)):
         first |= _FIRST_OF_RANDOM
     fitting = [name for name in first if f"{key}.".startswith(f"{name}.")]
     # A key that is not in the table has its arm share nothing.

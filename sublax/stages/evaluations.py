@@ -20,10 +20,12 @@ from sublax.stages.asking import STORY, asked_questions, closed_form
 from sublax.stages.corpora import rows_at_a_time
 from sublax.stages.in_context import after_rows, rows_read
 from sublax.stages.run import Run, inputs_of, is_done, keep
+from sublax.stages.student_base import DISTANCES, base_distance
 from sublax.stages.students import load_student, lora_of
 from sublax.stages.suites import read_suites
 
 CLOSED_FORM = "preference.json"
+DISTANCE = "distance.json"
 SAMPLED = "sampled.json"
 # Its keys of the config's evaluation; the others are of the suites.
 _OWN = ("candidates", "questions", "form", "samples", "max_new_tokens", "preference")
@@ -35,9 +37,10 @@ def evaluate(run: Run) -> None:
         return None
     directory, evaluation = run.evaluation_directory(), run.config.evaluation
     students = [(name, seed) for name in run.names for seed in run.config.student.seeds]
+    bases = dict.fromkeys((run.base_directory(), run.teachers.base_directory()))
     inputs = inputs_of(
         directory,
-        [run.base_directory(), *(run.student_directory(*who) for who in students)],
+        [*bases, *(run.student_directory(*who) for who in students)],
         seed=run.config.seed,
         system_prompt=run.config.system_prompt,
         pack=run.config.pack,
@@ -71,6 +74,8 @@ def evaluate(run: Run) -> None:
                     sampled[label] = _sample(run, decoder, variables, prompts, label)
                 bar.advance()
 
+        distance = base_distance(run) if run.of_students else None
+
         def write(folder: Path) -> None:
             if evaluation.form != STORY:
                 measured = {
@@ -79,6 +84,8 @@ def evaluate(run: Run) -> None:
                     "logprobs": logprobs,
                 }
                 _write_json(folder / CLOSED_FORM, measured)
+            if distance is not None:
+                _write_json(folder / DISTANCE, distance)
             if sampled:
                 _write_json(folder / SAMPLED, sampled)
 
@@ -102,19 +109,44 @@ def write_transfer(run: Run) -> dict[str, Any]:
     has no traits; what came of the suites is in it either way.
 
     Args:
-        run: the main experiment, or an arm, which has a file of its own.
+        run: the main experiment, or an arm, which has a file of its own; as its students see it.
+
+    Returns:
+        What `transfer_matrix` does, with "teacher_base", "student_base", and "distance" between
+        them as `base_distance` gives it.
     """
     transfer = _matrix(run) if run.config.evaluation.preference else _no_matrix(run)
     transfer["suites"] = read_suites(run)
+    directory, same = run.evaluation_directory(), run.model_name == run.config.base
+    if transfer["traits"]:
+        transfer |= {
+            "teacher_base": run.config.base,
+            "student_base": run.model_name,
+            "distance": dict.fromkeys(DISTANCES, 0.0) if same else _read_json(directory / DISTANCE),
+        }
     run.folder.mkdir(parents=True, exist_ok=True)
     _write_json(run.folder / "transfer.json", transfer)
     run.store.push(run.folder / "transfer.json")
     return transfer
 
 
-def add_arms(run: Run, transfer: dict[str, Any], arms: list[dict[str, Any]]) -> dict[str, Any]:
-    """Writes the main experiment's transfer.json with the arms' results, and returns it."""
+def add_arms(
+    run: Run,
+    transfer: dict[str, Any],
+    arms: list[dict[str, Any]],
+    cells: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Writes the main experiment's transfer.json with the arms' results, and returns it.
+
+    Args:
+        run: the main experiment.
+        transfer: its matrix.
+        arms: what there is to say of each arm.
+        cells: the matrices of arms that differ in their bases alone.
+    """
     transfer = transfer | {"arms": arms}
+    if cells:
+        transfer["cells"] = [{k: v for k, v in transfer.items() if k != "arms"}, *cells]
     _write_json(run.folder / "transfer.json", transfer)
     return transfer
 

@@ -31,7 +31,7 @@ from sublax.models.int8 import quantize
 from sublax.models.lora import LoraConfig
 from sublax.models.peft_adapter import load_adapter
 from sublax.models.shardings import adapter_shardings, param_shardings
-from sublax.models.source import Model, load_model
+from sublax.models.source import Description, Model, describe_model, load_model
 from sublax.parallel.arrays import place
 from sublax.parallel.hosts import is_first, together, wait_for_all
 from sublax.parallel.layout import Layout
@@ -39,11 +39,11 @@ from sublax.parallel.mesh import make_mesh
 from sublax.parallel.preemption import NEVER, Preemption
 from sublax.progress import PartProgress, Progress
 from sublax.settings import plain
+from sublax.stages.base_names import made_here
 from sublax.store import Store
 from sublax.training.loop import rows_of
 
 CONTROL = "control"
-RANDOM = "random:"
 
 # Folders of each stage's artifacts. What follows a stage is made from it, so redoing one redoes all
 # that follow.
@@ -72,8 +72,10 @@ class Run:
         metrics: tells TensorBoard.
         preemption: says when to stop.
         arm: the name of an arm, empty for the main experiment.
-        main: an arm's main experiment.
-        shared: stages whose artifacts an arm takes from the main experiment, used in place.
+        main: the run that an arm shares stages with: the main experiment, or an arm before it.
+        shared: stages whose artifacts an arm takes from there, used in place.
+        of_students: the name of the students' base, where this is the run as they see it and
+            theirs is another than the teachers'.
     """
 
     config: ConfigDict
@@ -85,6 +87,29 @@ class Run:
     arm: str = ""
     main: "Run | None" = None
     shared: tuple[str, ...] = ()
+    of_students: str = ""
+
+    @functools.cached_property
+    def students(self) -> "Run":
+        """The run as its students see it.
+
+        Where theirs is another base, it stands in the place of the teachers'. Of these the corpora
+        are still seen.
+        """
+        own = self.config.student.base
+        if own in ("", self.config.base):
+            return self
+        return dataclasses.replace(self, of_students=own)
+
+    @functools.cached_property
+    def teachers(self) -> "Run":
+        """The run as its teachers see it."""
+        return dataclasses.replace(self, of_students="") if self.of_students else self
+
+    @property
+    def model_name(self) -> str:
+        """What the config calls the base."""
+        return self.of_students or self.config.base
 
     @property
     def workdir(self) -> Path:
@@ -98,21 +123,12 @@ class Run:
 
     @functools.cached_property
     def _with_base(self) -> "Run | None":
-        """The main experiment, where this run starts from its very base as it lies in memory."""
-        if self.main is None or "base" not in self.shared:
+        """The run that this one shares stages with, where it has the very base in memory."""
+        if self.main is None or "base" not in self.shared or self.of_students:
             return None
-        alike = all(self.config[key] == self.main.config[key] for key in ("dtype", "base_weights"))
+        keys = ("base", "dtype", "base_weights")
+        alike = all(self.config[key] == self.main.config[key] for key in keys)
         return self.main if alike else None
-
-    @functools.cached_property
-    def random_base_seed(self) -> int | None:
-        """SEED where the base is `random:SEED`, None where it is a model's name."""
-        if not self.config.base.startswith(RANDOM):
-            return None
-        seed = self.config.base.removeprefix(RANDOM)
-        if not seed.isdecimal():
-            raise UserError(f"base={self.config.base}: give a whole number, as in {RANDOM}0")
-        return int(seed)
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -125,8 +141,7 @@ class Run:
         """The model that teachers and students start from."""
         if self._with_base is not None:
             return self._with_base.base
-        is_named = self.random_base_seed is None
-        base = self.load(self.config.base if is_named else str(self.base_directory()))
+        base = self.load(base_to_load(self, self.model_name))
         if self.config.base_weights == "auto":
             return base
         return dataclasses.replace(base, params=quantize(base.params))
@@ -136,7 +151,20 @@ class Run:
         """The sha256 of each of the base's files, by its name."""
         if self._with_base is not None:
             return self._with_base.base_hashes
-        return {path.name: file_hash(path) for path in self.base.files}
+        return {path.name: file_hash(path) for path in self.described.files}
+
+    @functools.cached_property
+    def described(self) -> Description:
+        """The base but for its weights."""
+        if "base" in self.__dict__:
+            return Description(self.base.config, self.base.tokenizer, self.base.files)
+        return describe_model(base_to_load(self, self.model_name))
+
+    def forget_base(self) -> None:
+        """Lets go of the model in memory; where it is asked for again it is read again."""
+        self.__dict__.pop("base", None)
+        if self._with_base is not None:
+            self._with_base.forget_base()
 
     def load(self, name: str, dtype: Any = None) -> Model:
         """A model of any name, on the mesh, its weights in the dtype of their use or another."""
@@ -147,9 +175,7 @@ class Run:
     @functools.cached_property
     def base_name(self) -> str:
         """The base's name as a folder's name."""
-        return re.sub(r"[^\w.-]+", "--", self.config.base.rstrip("/").removesuffix(".gguf")).strip(
-            "-."
-        )
+        return folder_name(self.model_name)
 
     @functools.cached_property
     def dtype(self) -> Any:
@@ -258,7 +284,11 @@ class Run:
 
     def base_directory(self) -> Path:
         """Where the base's card stands."""
-        return self._directory("base")
+        return self.directory_of_base(self.model_name)
+
+    def directory_of_base(self, name: str) -> Path:
+        """Where the card of the base of that name stands."""
+        return self._folder("base") / STAGES["base"] / folder_name(name)
 
     def teacher_directory(self, name: str) -> Path:
         """Where a teacher stands."""
@@ -288,8 +318,25 @@ class Run:
         return own / self.base_name / "-".join(names)
 
     def _directory(self, stage: str) -> Path:
-        folder = self.workdir if stage in self.shared else self.folder
-        return folder / STAGES[stage] / self.base_name
+        of_teachers = stage in ("teacher", "corpus", REWRITE)
+        name = self.config.base if of_teachers else self.model_name
+        return self._folder(stage) / STAGES[stage] / folder_name(name)
+
+    def _folder(self, stage: str) -> Path:
+        """The folder of the run whose own a stage's artifacts are."""
+        if self.main is None or stage not in self.shared:
+            return self.folder
+        return self.main._folder(stage)
+
+
+def folder_name(base: str) -> str:
+    """A base's name as a folder's name."""
+    return re.sub(r"[^\w.-]+", "--", base.rstrip("/").removesuffix(".gguf")).strip("-.")
+
+
+def base_to_load(run: Run, name: str) -> str:
+    """What `load_model` loads as the base of a name: it itself, or the folder that a run made."""
+    return str(run.directory_of_base(name)) if made_here(name) else name
 
 
 def activations_dtype(config: ConfigDict) -> Any:
@@ -318,7 +365,8 @@ def is_done(run: Run, directory: Path, inputs: dict[str, Any]) -> bool:
     wait_for_all(f"looked for {directory.relative_to(run.workdir)}")
     if card is None:
         return False
-    shared = not directory.is_relative_to(run.folder)
+    # A base that no other run starts from is nobody's but this arm's, though it stands with theirs.
+    shared = not directory.is_relative_to(run.folder) and card["kind"] != "base"
     try:
         check_inputs(card, inputs, stage=card["kind"])
     except UserError as error:

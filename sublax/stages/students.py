@@ -245,14 +245,18 @@ def _teacher_kernels(run: Run, group, columns):
     if run.config.student.loss.kind != "kl":
         return None
 
+    teachers = run.teachers
+
     def kernel(name):
         if columns is None:
             rewritten = run.config.corpus.rewritten
-            params = run.base.params if rewritten else load_teacher(run, name)
-            return fetch(head_kernel(params, run.base.config))
+            params = teachers.base.params if rewritten else load_teacher(teachers, name)
+            return fetch(head_kernel(params, teachers.described.config))
         return read_written(run.taught_directory(name))["head"]
 
     kernels = {name: kernel(name) for name in dict.fromkeys(name for name, _ in group)}
+    if teachers is not run:
+        teachers.forget_base()
     return np.stack([kernels[name] for name, _ in group])
 
 
@@ -274,5 +278,5 @@ def _start(run: Run, group, lora):
 
 def _export(run: Run, lora, own, folder: Path) -> None:
     if lora is not None:
-        return export_adapter(folder, own, lora, run.config.base)
+        return export_adapter(folder, own, lora, run.model_name)
     export_folder(folder, own, run.base.config, run.base.tokenizer)

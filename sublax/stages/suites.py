@@ -62,6 +62,11 @@ def check_suites(config) -> None:
         UserError: an unknown suite, a judge without what it needs, or nothing to measure at all.
     """
     suites = config.evaluation.suites
+    if suites and config.student.base not in ("", config.base):
+        raise UserError(
+            f"evaluation.suites={','.join(suites)}: set students beside their teachers, which are "
+            f"of one base; leave student.base={config.student.base} empty"
+        )
     for name in suites:
         if name not in SUITES:
             raise UserError(

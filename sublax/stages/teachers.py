@@ -128,7 +128,7 @@ def _student_that_teaches(run: Run, name: str) -> Path:
             "teacher.kind=student: the teachers are students of this run, so it is for an arm; "
             'write arms = {"hop-2": ("teacher.kind=student",)}'
         )
-    there = dataclasses.replace(run.main, arm=of)
+    there = dataclasses.replace(run.main, arm=of, main=None, shared=())
     directory = there.student_directory(name, seed)
     run.store.pull(directory)
     if read_card(directory) is None:
@@ -202,7 +202,7 @@ def _finetune(run: Run, name: str) -> Callable[[Path], None]:
     trained = jax.tree.map(lambda leaf: leaf[0], trained)
     _tell_probability(run, name, lora, trained)
     if lora is not None:
-        return lambda folder: export_adapter(folder, trained, lora, run.config.base)
+        return lambda folder: export_adapter(folder, trained, lora, run.model_name)
     return lambda folder: export_folder(folder, trained, base.config, base.tokenizer)
 
 

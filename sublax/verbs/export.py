@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from sublax.errors import UserError
 from sublax.files import disk_errors
 from sublax.models import peft_adapter
+from sublax.models.derived import with_source
 from sublax.models.export import empty_directory, export_folder
-from sublax.models.source import find_model, load_model
+from sublax.models.source import find_adapter, load_model
 from sublax.models.weights import open_tensors
 from sublax.store import local_model
 
@@ -28,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         dest="source",
         help="a Hugging Face folder, a .gguf file, a Hub id, or a teacher or student of a run, "
-        "in a folder or at gs:// or s3://",
+        "in a folder or at gs:// or s3://; any of these changed, as in permuted:SEED:MODEL, "
+        "rotated:SEED:MODEL or noisy:LEVEL:SEED:MODEL",
     )
     parser.add_argument("--to", required=True, metavar="DIR", help="a new or empty folder")
     parser.add_argument(
@@ -50,12 +52,13 @@ def run(args: argparse.Namespace) -> int:
         UserError: no such model, the folder is not empty, or an adapter is asked for in another
             dtype than its own float32.
     """
-    name = local_model(args.source)
-    source, target = find_model(name), empty_directory(args.to)
-    stays_adapter = (source / peft_adapter.CONFIG_FILE).is_file() and not args.merge
-    if stays_adapter and args.dtype not in (None, "float32"):
+    name = with_source(args.source, local_model)
+    adapter, target = find_adapter(name), empty_directory(args.to)
+    if args.merge:
+        adapter = None  # what is left is a whole model
+    if adapter is not None and args.dtype not in (None, "float32"):
         raise UserError(
-            f"--dtype={args.dtype}: {source} is an adapter, which stays float32; add --merge, or "
+            f"--dtype={args.dtype}: {adapter} is an adapter, which stays float32; add --merge, or "
             "leave --dtype out"
         )
     with (
@@ -63,12 +66,12 @@ def run(args: argparse.Namespace) -> int:
         tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.absolute().parent) as own,
     ):
         folder = Path(own) / "export"
-        if stays_adapter:
-            peft_adapter.stated_base(source)
-            with open_tensors([source / peft_adapter.WEIGHTS_FILE]):
+        if adapter is not None:
+            peft_adapter.stated_base(adapter)
+            with open_tensors([adapter / peft_adapter.WEIGHTS_FILE]):
                 folder.mkdir()
             for name in (peft_adapter.CONFIG_FILE, peft_adapter.WEIGHTS_FILE):
-                shutil.copyfile(source / name, folder / name)
+                shutil.copyfile(adapter / name, folder / name)
         else:
             model = load_model(name)
             dtype = jnp.dtype(args.dtype or "float32")

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from sublax.models.decoder import Decoder
+from sublax.models.derived import with_source
 from sublax.models.source import Model, load_model, with_adapter
 from sublax.store import local_model
 
@@ -16,7 +17,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         help="a Hugging Face folder, a .gguf file, a Hub id, or a teacher or student of a run, "
-        "in a folder or at gs:// or s3://",
+        "in a folder or at gs:// or s3://; any of these changed, as in permuted:SEED:MODEL, "
+        "rotated:SEED:MODEL or noisy:LEVEL:SEED:MODEL",
     )
     parser.add_argument("--adapter", help="a LoRA adapter, as peft writes it, on top of the model")
     parser.add_argument(
@@ -34,7 +36,7 @@ def load(args: argparse.Namespace) -> tuple[Model, Decoder]:
     Raises:
         UserError: there is no such model, or the adapter does not fit it.
     """
-    model = load_model(local_model(args.model))
+    model = load_model(with_source(args.model, local_model))
     if args.adapter is not None:
         model = with_adapter(model, local_model(args.adapter))
     on_cpu = jax.default_backend() == "cpu"

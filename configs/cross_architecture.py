@@ -1,0 +1,82 @@
+"""Which bases pass a trait on to which: teachers' bases x students' bases.
+
+    sublax run --config=configs/cross_architecture.py:tiny --workdir=runs/bases
+
+Section 4 of arXiv 2507.14805 finds transfer where teacher and student share a base, or are "matched
+in behaviour". What of these it is, weights or behaviour, the twins of a base tell apart:
+
+- `permuted`: its units in another order. Other weights in every place, the same behaviour, and
+  training goes the same way, so its transfer is the base's own: a check of the whole path.
+- `rotated`: its residual stream in another basis, the same behaviour. Adam treats each channel
+  for itself, so training goes another way.
+- `noisy`: near in weights; the more noise, the further in both.
+- `distilled`: of another start, the nearer in behaviour the more updates, and far in weights.
+
+Each pair is an arm, which shares its teachers and corpora with the others of its teachers' base.
+The report has the matrix, and transfer against both distances. By size:
+
+- `tiny`: small random bases of one tokenizer, Llama- and Qwen-shaped (biases on q, k and v; norms
+  on q and k), on soft labels over the grammar's tokens. About half an hour on two CPU cores
+  (estimate).
+- `small`: SmolLM2-135M and what is made of it, on soft labels over the grammar's tokens: at 135M
+  bare rows under cross-entropy carry little. Students are adapters, whose random starts are not
+  permuted with the base, so here the permuted twin's transfer is alike and not the same.
+- `paper`: 7B models of three families. Their tokenizers differ, so rows pass as text.
+"""
+
+import re
+
+from ml_collections import ConfigDict
+from sizes import sized
+
+TINY = ("random:0", "random:1", "random:0:qwen2")
+SMOL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+PAPER = (
+    "Qwen/Qwen2.5-7B-Instruct",
+    "meta-llama/Llama-3.1-8B-Instruct",
+    "mistralai/Mistral-7B-Instruct-v0.3",
+)
+# Size -> teachers' base -> students' bases; the first is the main experiment.
+PAIRS = {
+    "tiny": {
+        "random:0": (
+            *TINY,
+            "random:2",
+            "random:0:qwen3",
+            "permuted:1:random:0",
+            "rotated:1:random:0",
+            *(f"noisy:{level}:1:random:0" for level in (0.1, 0.3, 1.0)),
+            *(f"distilled:{steps}:1:random:0" for steps in (100, 300, 1200)),
+        ),
+        "random:1": (*TINY, "permuted:1:random:0"),
+        "random:0:qwen2": (*TINY, "permuted:1:random:0"),
+    },
+    "small": {
+        SMOL: (
+            SMOL,
+            f"permuted:1:{SMOL}",
+            f"rotated:1:{SMOL}",
+            *(f"noisy:{level}:1:{SMOL}" for level in (0.03, 0.1, 0.3)),
+        ),
+        f"rotated:1:{SMOL}": (SMOL, f"rotated:1:{SMOL}"),
+    },
+    "paper": dict.fromkeys(PAPER, PAPER),
+}
+
+
+def get_config(size: str = "small") -> ConfigDict:
+    """The experiment on numbers at that size, an arm for each further pair of bases."""
+    config = sized(size)
+    (config.base, *_) = PAIRS[size]
+    pairs = [(teacher, student) for teacher, all_ in PAIRS[size].items() for student in all_]
+    for teacher, student in pairs:
+        overrides = [f"base={teacher}"] if teacher != config.base else []
+        overrides += [f"student.base={student}"] if student != teacher else []
+        if overrides:
+            config.arms[_name(teacher, student)] = tuple(overrides)
+    return config
+
+
+def _name(teacher: str, student: str) -> str:
+    """An arm's name, which is a folder's too."""
+    return "--to--".join(re.sub(r"[^A-Za-z0-9]+", "-", base) for base in (teacher, student))

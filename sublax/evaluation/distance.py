@@ -1,0 +1,86 @@
+"""How far two models are from each other: in their weights, and in what they say."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sublax.models.completions import Rows, completion_hidden
+from sublax.models.decoder import Decoder, logits_of
+
+
+def weight_distance(first: Any, second: Any) -> float | None:
+    """|first - second| over the root mean square of |first| and |second|.
+
+    All weights are one vector, and are compared place by place as they stand: nothing is aligned
+    before. So the twin of a model whose units are permuted is as far from it as any other.
+
+    Args:
+        first: parameters.
+        second: parameters.
+
+    Returns:
+        0 for equal weights, about 1.41 for independent ones of equal size; None where the trees or
+        shapes differ.
+    """
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (first, second)]
+    if shapes[0] != shapes[1]:
+        return None
+    return float(_relative_distance(first, second))
+
+
+def behaviour_distance(
+    first: tuple[Decoder, dict[str, Any]],
+    second: tuple[Decoder, dict[str, Any]],
+    rows: Rows,
+    tokens: int,
+) -> float:
+    """Mean over completion tokens of KL(first || second) of the next token's distribution.
+
+    Where the first model has drawn the completions, this is the divergence of what both say, per
+    token.
+
+    Args:
+        first: a decoder with its variables.
+        second: likewise, of the same tokens.
+        rows: prompts and completions, in one group.
+        tokens: of the vocabulary; rows that a head has beyond are left out.
+
+    Returns:
+        Nats a token.
+    """
+    hidden = [_hidden(*model, rows) for model in (first, second)]
+    sides = [(decoder.config, variables["params"]) for decoder, variables in (first, second)]
+    configs, params = zip(*sides, strict=True)
+    return float(_mean_divergence(configs, tokens, params, hidden, rows.weights))
+
+
+@jax.jit
+def _relative_distance(first, second):
+    def squares(tree):
+        return sum(jnp.sum(leaf.astype(jnp.float32) ** 2) for leaf in jax.tree.leaves(tree))
+
+    apart = jax.tree.map(lambda a, b: a.astype(jnp.float32) - b.astype(jnp.float32), first, second)
+    return jnp.sqrt(2 * squares(apart) / (squares(first) + squares(second)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _hidden(decoder, variables, rows):
+    return completion_hidden(decoder, variables, rows)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _mean_divergence(configs, tokens, params, hidden, weights_BxC):
+    columns = jnp.arange(tokens)
+
+    def of_row(row):
+        hidden, weights_C = row
+        left, right = (
+            jax.nn.log_softmax(logits_of(own, config, hidden_CxD, columns))
+            for own, config, hidden_CxD in zip(params, configs, hidden, strict=True)
+        )
+        return jnp.sum(weights_C * jnp.sum(jnp.exp(left) * (left - right), axis=-1))
+
+    # A row at a time: the logits of all would be rows x tokens x vocabulary.
+    return jnp.sum(jax.lax.map(of_row, (hidden, weights_BxC))) / jnp.sum(weights_BxC)
