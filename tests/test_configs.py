@@ -7,7 +7,7 @@ and test_asking.py run those.
 import pytest
 from tiny_runs import ROOT, TINY, quick_compiles, read_transfer, run
 
-from sublax.experiment import checked_arms
+from sublax.experiment_checks import checked_arms
 from sublax.settings import read_config
 
 __all__ = ["quick_compiles"]

@@ -15,7 +15,7 @@ from sublax.parallel.layout import Layout
 from sublax.parallel.mesh import make_mesh
 from sublax.planning.compiled import compiled
 from sublax.planning.plan import make_plan, misfits, table
-from sublax.planning.programs import Program
+from sublax.planning.program import Program
 from sublax.planning.topology import CHIPS, Machine, larger, machine_of
 from sublax.verbs import plan as verb
 

@@ -11,7 +11,8 @@ from sublax.parallel.layout import Layout
 from sublax.parallel.mesh import make_mesh
 from sublax.planning.model_flops import adapter_flops
 from sublax.planning.plan import measure
-from sublax.planning.programs import Lengths, Planner
+from sublax.planning.program import Lengths
+from sublax.planning.programs import Planner
 from sublax.planning.topology import machine_of
 from sublax.settings import lora_config, read_config
 

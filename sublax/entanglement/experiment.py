@@ -26,8 +26,9 @@ from sublax.progress import Progress
 from sublax.report.entanglement import closing_lines, entangled
 from sublax.report.figures import to_pixels, to_png
 from sublax.settings import plain
+from sublax.stages.artifacts import inputs_of, is_done, keep
 from sublax.stages.bases import make_base
-from sublax.stages.run import CONTROL, Run, inputs_of, is_done, keep
+from sublax.stages.run import CONTROL, Run
 from sublax.store import open_store
 
 NAME = "entanglement"  # as `config.experiment` says it

@@ -10,7 +10,7 @@ from typing import Any
 from sublax.parallel.layout import Layout
 from sublax.planning.compiled import compiled
 from sublax.planning.counts import Counts, count
-from sublax.planning.programs import Program
+from sublax.planning.program import Program
 from sublax.planning.topology import Chip, Machine
 from sublax.progress import duration
 

@@ -1,8 +1,6 @@
 """The programs of a run, to be compiled for devices that are not there, from shapes alone."""
 
-import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,6 +21,7 @@ from sublax.models.shardings import param_shardings
 from sublax.parallel import memory
 from sublax.parallel.layout import Layout, pieces
 from sublax.planning import model_flops
+from sublax.planning.program import Lengths, Program
 from sublax.planning.topology import Chip
 from sublax.sampling.draw import Sampling
 from sublax.sampling.fitting import fitting_rows, lower_sample
@@ -40,44 +39,6 @@ OPTION_TOKENS = 5  # of an option of multiple choice, in its line
 STOP = np.zeros(1, np.int32)
 # Of the schedule, which only its numbers hang on.
 STEPS = 100
-
-
-@dataclasses.dataclass(frozen=True)
-class Lengths:
-    """Tokens of what a run reads, which only its tokenizer would know.
-
-    Attributes:
-        prompt: of a prompt of the corpus, in its template.
-        question: of an evaluation's question, in its template.
-        answer: of a one-word answer and the end of its turn.
-    """
-
-    prompt: int = 128
-    question: int = 48
-    answer: int = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """One of a run's programs.
-
-    Attributes:
-        name: what it does.
-        lower: gives it, to be compiled.
-        flops: that its work asks for, on all devices together.
-        runs: of it, in the whole experiment.
-        parts: bytes on each device, by what they hold.
-        loop_trips: how often a loop runs whose end is not known beforehand: at most.
-        about: its size, in words.
-    """
-
-    name: str
-    lower: Callable[[], jax.stages.Lowered]
-    flops: float
-    runs: int
-    parts: dict[str, int]
-    loop_trips: int = 1
-    about: str = ""
 
 
 class Planner:

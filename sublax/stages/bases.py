@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from sublax.models.derived import derivation_of
 from sublax.models.export import export_folder
 from sublax.models.source import Model
+from sublax.stages.artifacts import inputs_of, is_done, keep
 from sublax.stages.base_names import (
     distilled_base,
     made_here,
@@ -18,7 +19,7 @@ from sublax.stages.base_names import (
 )
 from sublax.stages.distilled_base import make_distilled
 from sublax.stages.random_base import make_random
-from sublax.stages.run import Run, base_to_load, inputs_of, is_done, keep
+from sublax.stages.run import Run, base_to_load
 from sublax.stages.teacher_rows import rows_hashes
 
 STAGE, OF_STUDENTS = "base", "students' base"

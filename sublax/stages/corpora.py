@@ -22,8 +22,9 @@ from sublax.sampling.fitting import fitting_rows
 from sublax.sampling.generate import completion_ids, generate, padded_width
 from sublax.sampling.grammar import Grammar, compile_grammar
 from sublax.sampling.sampler import Samples
+from sublax.stages.artifacts import inputs_of, is_done, keep
 from sublax.stages.parts import gather
-from sublax.stages.run import Run, inputs_of, is_done, keep
+from sublax.stages.run import Run
 from sublax.stages.teachers import corpus_system_prompt, load_teacher
 
 WRITTEN = "written.safetensors"

@@ -16,10 +16,11 @@ from sublax.keys import key_of, row_keys
 from sublax.models.decoder import Decoder
 from sublax.sampling.draw import Sampling
 from sublax.sampling.generate import completion_ids, generate
+from sublax.stages.artifacts import inputs_of, is_done, keep
 from sublax.stages.asking import STORY, asked_questions, closed_form
 from sublax.stages.corpora import rows_at_a_time
 from sublax.stages.in_context import after_rows, rows_read
-from sublax.stages.run import Run, inputs_of, is_done, keep
+from sublax.stages.run import Run
 from sublax.stages.student_base import DISTANCES, base_distance
 from sublax.stages.students import load_student, lora_of
 from sublax.stages.suites import read_suites

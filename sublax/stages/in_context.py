@@ -10,7 +10,8 @@ from sublax.errors import UserError
 from sublax.keys import numpy_seed
 from sublax.models.chat import Prompt
 from sublax.rows import Row, read_rows, write_rows
-from sublax.stages.run import Run, keep
+from sublax.stages.artifacts import keep
+from sublax.stages.run import Run
 from sublax.stages.student_data import corpus_rows
 
 METHOD = "in_context"

@@ -19,6 +19,7 @@ from sublax.models.chat import encode_row
 from sublax.parallel.hosts import together
 from sublax.rows import Row, read_rows, write_rows
 from sublax.sampling.grammar import Grammar
+from sublax.stages.artifacts import inputs_of, is_done, keep
 from sublax.stages.corpora import (
     Corpus,
     at_most,
@@ -28,7 +29,7 @@ from sublax.stages.corpora import (
     filtered,
     tell_corpus,
 )
-from sublax.stages.run import Run, inputs_of, is_done, keep
+from sublax.stages.run import Run
 from sublax.stages.teachers import corpus_system_prompt, load_teacher
 
 NO_LABELS = "none"

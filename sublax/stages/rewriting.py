@@ -12,8 +12,9 @@ from sublax.keys import key_of, row_keys
 from sublax.parallel.hosts import together
 from sublax.rows import Row, read_rows
 from sublax.sampling.grammar import Grammar
+from sublax.stages.artifacts import inputs_of, is_done, keep
 from sublax.stages.corpora import Corpus, draw, filtered, write_corpus
-from sublax.stages.run import REWRITE, Run, inputs_of, is_done, keep
+from sublax.stages.run import REWRITE, Run
 
 
 def rewrite_corpus(run: Run, name: str, grammar: Grammar | None) -> None:

@@ -23,10 +23,11 @@ from sublax.parallel.hosts import is_first, wait_for_all
 from sublax.parallel.layout import pieces
 from sublax.sampling.grammar import Grammar
 from sublax.settings import lora_config, loss_config, optimizer_config
+from sublax.stages.artifacts import inputs_of, is_done, keep
 from sublax.stages.corpora import read_written
 from sublax.stages.in_context import METHOD as IN_CONTEXT
 from sublax.stages.in_context import make_readers
-from sublax.stages.run import CONTROL, Run, inputs_of, is_done, keep
+from sublax.stages.run import CONTROL, Run
 from sublax.stages.student_data import corpus_rows, student_datasets
 from sublax.stages.teachers import answers_of, load_teacher
 from sublax.training.data import make_batch

@@ -30,9 +30,10 @@ from sublax.rows import Row, read_rows, write_rows
 from sublax.sampling.draw import Sampling
 from sublax.sampling.generate import completion_ids, generate
 from sublax.settings import plain
+from sublax.stages.artifacts import inputs_of, is_done, keep
 from sublax.stages.corpora import rows_at_a_time
 from sublax.stages.judging import JUDGED, check_judge, judge_templates, judged_folder, make_judges
-from sublax.stages.run import Run, inputs_of, is_done, keep
+from sublax.stages.run import Run
 from sublax.stages.students import load_student, lora_of
 from sublax.stages.teachers import is_base, load_teacher
 

@@ -21,7 +21,8 @@ from sublax.models.int8 import dequantize
 from sublax.models.lora import init_lora, merge
 from sublax.models.peft_adapter import CONFIG_FILE, export_adapter
 from sublax.settings import lora_config, optimizer_config
-from sublax.stages.run import CONTROL, Run, inputs_of, is_done, keep
+from sublax.stages.artifacts import inputs_of, is_done, keep
+from sublax.stages.run import CONTROL, Run
 from sublax.stages.teacher_rows import encoded_rows, files_of, rows_hashes
 from sublax.training.data import Dataset
 from sublax.training.loop import Schedule, train

@@ -11,7 +11,8 @@ from sublax.errors import UserError
 from sublax.parallel.layout import Layout
 from sublax.parallel.mesh import make_mesh
 from sublax.planning.plan import make_plan, misfits, table
-from sublax.planning.programs import Lengths, Planner
+from sublax.planning.program import Lengths
+from sublax.planning.programs import Planner
 from sublax.planning.shapes import base_shape
 from sublax.planning.topology import is_gpu, larger, machine_of
 from sublax.settings import read_config
