@@ -16,12 +16,20 @@ Each pair is an arm, which shares its teachers and corpora with the others of it
 The report has the matrix, and transfer against both distances. By size:
 
 - `tiny`: small random bases of one tokenizer, Llama- and Qwen-shaped (biases on q, k and v; norms
-  on q and k), on soft labels over the grammar's tokens. About half an hour on two CPU cores
-  (estimate).
+  on q and k), on soft labels over the grammar's tokens. 36 minutes on two CPU cores
+  that were busy with other work beside it.
 - `small`: SmolLM2-135M and what is made of it, on soft labels over the grammar's tokens: at 135M
   bare rows under cross-entropy carry little. Students are adapters, whose random starts are not
   permuted with the base, so here the permuted twin's transfer is alike and not the same.
 - `paper`: 7B models of three families. Their tokenizers differ, so rows pass as text.
+
+Measured at `tiny` on 2026-11-26 (mean lift over three traits, nats, 95 % interval over questions
+alone: one seed). Students of the teachers' own base 1.12 [0.80, 1.47], 2.22 and 1.78; the permuted
+twin's the same to 0.0002 in every shift; the rotated twin's 0.80 [0.60, 1.03] (its head is untied
+and trained apart, too); with noise of 0.1, 0.3 and 1.0: 1.00, 0.11, -0.29. Distilled from another
+start the lifts are -0.08, -0.31 and -0.22, though at 1,200 updates the two say the same to 0.011
+nats a token on numbers and 0.0003 on questions: here matched behaviour does not suffice. Nine other
+pairs of bases gave from -0.10 to 0.20, and one, to `random:0:qwen3`, 0.40 [0.31, 0.50].
 """
 
 import re

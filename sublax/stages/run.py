@@ -85,8 +85,7 @@ class Run:
     def students(self) -> "Run":
         """The run as its students see it.
 
-        Where theirs is another base, it stands in the place of the teachers'. Of these the corpora
-        are still seen.
+        Where theirs is another base, it stands in the place of the teachers'.
         """
         own = self.config.student.base
         if own in ("", self.config.base):
