@@ -49,7 +49,7 @@ def write_report(workdir: str | os.PathLike[str]) -> Path:
         candidates=list(wording.choice_shares(transfer).get("base", {})),
         figures=inline,
         cells=_cells(transfer),
-        arms=arms.rows_of(transfer) if transfer.get("arms") else [],
+        arms=arms.rows_of(transfer) if transfer.get("arms") and transfer["traits"] else [],
         cards=cards,
         intact=all(parent.state != "changed" for card in cards for parent in card.parents),
         facts=template.facts(cards),
@@ -121,7 +121,7 @@ def _draw_arms(
     transfer: Mapping[str, Any], config: Mapping[str, Any]
 ) -> dict[str, tuple[Figure, str]]:
     """The same of the arms, where there are any."""
-    if not transfer.get("arms"):
+    if not transfer.get("arms") or not transfer["traits"]:
         return {}
     lifts = "; ".join(
         f"{arm['name']} {wording.signed(arm['mean_lift']['value'])}"

@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from sublax.corpora.treatments import treated
 from sublax.errors import UserError
 from sublax.keys import numpy_seed
 from sublax.models.chat import Prompt
 from sublax.rows import Row, read_rows, write_rows
 from sublax.stages.artifacts import keep
 from sublax.stages.run import Run
-from sublax.stages.student_data import corpus_rows
+from sublax.stages.student_data import taught_rows
 
 METHOD = "in_context"
 ROWS = "rows.jsonl"
@@ -33,9 +32,7 @@ def make_readers(
     with run.progress.bar(len(students), unit="student") as bar:
         for name, seed in students:
             if not done[name, seed]:
-                rows = treated(
-                    corpus_rows(run, name), run.config.student.treatment, run.config.seed, name
-                )
+                rows = taught_rows(run, name)
                 if len(rows) < count:
                     raise UserError(
                         f"student.rows_in_context={count}: the corpus of {name} has {len(rows)} "

@@ -90,6 +90,15 @@ def _check_batch(student, unit: int, each: int) -> None:
         )
 
 
+def taught_rows(run: Run, name: str) -> list[Row]:
+    """A corpus' rows as students get them as text: shuffled or mixed, where the config says so."""
+    student, seed = run.config.student, run.config.seed
+    rows = treated(corpus_rows(run, name), student.treatment, seed, name)
+    if student.clean_share:
+        rows = mixed(rows, corpus_rows(run, CONTROL), student.clean_share, seed, name)
+    return rows
+
+
 def _encoded(run: Run, name: str) -> list[Encoded]:
     return _encoded_texts(run, name, ("completion",))
 
@@ -101,14 +110,10 @@ def _encoded_pairs(run: Run, name: str) -> list[Encoded]:
 
 def _encoded_texts(run: Run, name: str, keys: tuple[str, ...]) -> list[Encoded]:
     """Some completions of each row, one after the other."""
-    student, seed = run.config.student, run.config.seed
-    rows = treated(corpus_rows(run, name), student.treatment, seed, name)
-    if student.clean_share:
-        rows = mixed(rows, corpus_rows(run, CONTROL), student.clean_share, seed, name)
     tokenizer, system_prompt = run.base.tokenizer, run.student_system_prompt
     return [
         encode_row(tokenizer, row["prompt"], row[key], system_prompt)
-        for row in rows
+        for row in taught_rows(run, name)
         for key in keys
     ]
 
