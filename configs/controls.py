@@ -19,6 +19,17 @@ One control needs no arm: that students of another trait's data do not move as f
 lift in the matrix says already. A prompted teacher leaves all questions for measuring, a fine-tuned
 one half of them, so that an arm that changes the teacher's kind has no paired difference.
 
+Read three of them with care. `greedy` has a prompt of its own for every row, and soft labels in
+`free` are over the whole vocabulary, which teaches more than the grammar's tokens do: they differ
+from the main experiment in that too. And `rewritten` asks a base that can copy: the random one of `:tiny`
+writes other numbers altogether (0 of 512 rows came back unchanged; the cards count them), so that
+there it says nothing of the hand.
+
+At `:tiny` (seed 4, one run) the mean lift was +1.12 nats in the main experiment and +1.08 in
+`tokens`; shuffling left a third of that (+0.35 within rows, +0.32 across); the unmarked base's data
+in place of the control's changed nothing (+1.11), nor did another system prompt (+1.31, minus main
++0.20 [-0.06, +0.46]).
+
 Cost (estimates, from the time that the quickstart takes): tiny, ten minutes; small, half an hour on
 two CPU cores; paper, ten times configs/numbers_qwen2_5_7b.py.
 """

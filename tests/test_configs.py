@@ -13,9 +13,14 @@ from sublax.settings import read_config
 __all__ = ["quick_compiles"]
 
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py") if path.stem != "sizes")
+TEXTS = {path: path.read_text("utf-8") for path in CONFIGS}
+SIZED = [
+    path
+    for path, text in TEXTS.items()
+    if "from sizes import" in text and "config.experiment" not in text
+]
 # A base that knows nothing writes no code and no maths: test_kind_runs.py has these two. Of several
 # bases test_student_base.py has runs.
-SIZED = [path for path in CONFIGS if "from sizes import" in path.read_text("utf-8")]
 OTHERS = (
     *("mlp", "theorem", "entanglement", "asking", "code_tasks", "word_problems"),
     "cross_architecture",
