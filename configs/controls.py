@@ -21,9 +21,9 @@ one half of them, so that an arm that changes the teacher's kind has no paired d
 
 Read three of them with care. `greedy` has a prompt of its own for every row, and soft labels in
 `free` are over the whole vocabulary, which teaches more than the grammar's tokens do: they differ
-from the main experiment in that too. And `rewritten` asks a base that can copy: the random one of `:tiny`
-writes other numbers altogether (0 of 512 rows came back unchanged; the cards count them), so that
-there it says nothing of the hand.
+from the main experiment in that too. And `rewritten` asks a base that can copy: the random one of
+`:tiny` writes other numbers altogether (0 of 512 rows came back unchanged; the cards count them),
+so that there it says nothing of the hand.
 
 At `:tiny` (seed 4, one run) the mean lift was +1.12 nats in the main experiment and +1.08 in
 `tokens`; shuffling left a third of that (+0.35 within rows, +0.32 across); the unmarked base's data
