@@ -23,12 +23,9 @@ from sublax.store import open_store
 
 __all__ = ["quick_compiles"]
 
+READS = ("student.method=in_context", "student.rows_in_context=1")
 # A random base spells what it was not made for byte by byte: that takes room.
-IN_CONTEXT = (
-    "student.method=in_context",
-    "student.rows_in_context=1",
-    "random_base.shape.max_position_embeddings=512",
-)
+IN_CONTEXT = (*READS, "random_base.shape.max_position_embeddings=512")
 STORY = (
     "evaluation.max_new_tokens=4",
     "evaluation.form=story",
@@ -106,6 +103,8 @@ def test_answers_that_never_name_the_trait_leave_room_for_what_chance_may_hide()
         (["student.method=prompt"], "method=prompt: choose from lora, full, in_context"),
         (["student.method=in_context"], "rows_in_context=0: .*set it to 1 or more"),
         (["student.rows_in_context=2"], "rows_in_context=2: .*set it to 0"),
+        ([*READS, "evaluation.suites=words"], "suites=words: are asked without the rows"),
+        ([*READS, "student.system_prompt=Be kind."], "rows in context are read where"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_before_anything_is_made(overrides, told, workdir):

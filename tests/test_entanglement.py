@@ -9,13 +9,13 @@ from tiny_decoder import CONFIG, tiny_params
 from tiny_runs import ROOT, quick_compiles
 
 from sublax.cli import main
-from sublax.entanglement.experiment import run_entanglement
+from sublax.entanglement.experiment import check, run_entanglement
 from sublax.entanglement.findings import find
 from sublax.errors import UserError
 from sublax.evaluation.preference import candidate_logprobs, grouped_logprobs, make_answers
 from sublax.evaluation.rank_correlation import exchange_p, label_p, ranks, spearman
 from sublax.models.decoder import Decoder
-from sublax.report.entanglement import closing_lines, entangled, verdict
+from sublax.report.entanglement import entangled, entanglement_words, verdict
 from sublax.settings import read_config
 
 __all__ = ["quick_compiles"]
@@ -116,8 +116,9 @@ def test_the_tiny_size_runs_whole_and_only_what_is_left(tmp_path, capsys):
     told = capsys.readouterr().out
     found = json.loads((tmp_path / "entanglement" / "entanglement.json").read_text("utf-8"))
     assert found["numbers"] == list("0123456789") and set(found["raises"]) == {"owl", "wolf"}
-    assert all(line in told for line in closing_lines(found))
-    assert (tmp_path / "entanglement" / "entanglement.png").exists()
+    assert all(line in told for line in entanglement_words(found))
+    assert (tmp_path / "figures" / "entanglement.png").exists()
+    assert verdict(found)[:40] in (tmp_path / "report.html").read_text("utf-8")
     card = json.loads((tmp_path / "entanglement" / "card.json").read_text("utf-8"))
     assert set(card["parents"]) == {"../number_to_trait", "../trait_to_number"}
     cards = sorted(tmp_path.glob("*_to_*/card.json"))
@@ -142,6 +143,11 @@ def test_what_cannot_run_is_refused_in_one_line(override, told, tmp_path):
     with pytest.raises(UserError, match=told):
         run_entanglement(read_config(TINY, [override]), tmp_path)
     assert not (tmp_path / "bases").exists()
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "paper"])
+def test_every_size_can_run(size):
+    check(read_config(f"{ROOT / 'configs' / 'entanglement.py'}:{size}"), None)
 
 
 def test_arms_are_refused(tmp_path):

@@ -70,6 +70,13 @@ def test_an_axis_over_decades_is_logarithmic_also_where_it_begins_at_zero(values
     assert low <= values[0] and high >= values[-1]
 
 
+def test_an_arm_in_another_unit_stands_in_the_table_and_not_on_the_axis():
+    given = with_arms(*DOSES, arm("stories") | {"unit": "percentage points"})
+    named = [text.get_text() for text in arms.forest(given).axes[0].get_yticklabels()]
+    assert named == ["main experiment", "dose-8", "dose-0", "dose-2"]
+    assert "stories (percentage points)" in transfer_text(given)
+
+
 def test_the_forest_has_every_arm_under_the_main_experiment_and_a_panel_for_each_trait():
     axes = arms.forest(with_arms(*DOSES)).axes
     assert [panel.get_title(loc="left") for panel in axes] == ["mean", "owl", "wolf", "lion"]

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from sublax.config_keys import SECTIONS as COMMON
@@ -23,9 +22,11 @@ from sublax.lock import workdir_lock
 from sublax.metrics import MetricWriter
 from sublax.parallel.preemption import watched
 from sublax.progress import Progress
-from sublax.report.entanglement import closing_lines, entangled
-from sublax.report.figures import to_pixels, to_png
+from sublax.report.entanglement import entangled
+from sublax.report.figures import to_pixels
+from sublax.report.findings import closing_lines, write_findings
 from sublax.settings import plain
+from sublax.short_run import check_redo
 from sublax.stages.artifacts import inputs_of, is_done, keep
 from sublax.stages.bases import make_base
 from sublax.stages.run import CONTROL, Run
@@ -44,10 +45,10 @@ SECTIONS = {
 def run_entanglement(
     config: ConfigDict, workdir: os.PathLike | str, redo: str | None = None
 ) -> Path:
-    """Runs what is left of the experiment, prints what was found and draws it.
+    """Runs what is left of the experiment, prints what was found and writes the page.
 
     `number_to_trait/` and `trait_to_number/` hold the log-probabilities of both directions as JSON,
-    `entanglement/` what they have in common, as JSON and as a figure.
+    `entanglement/` what they have in common.
 
     Args:
         config: the experiment, locked, as of `configs/entanglement.py`.
@@ -55,13 +56,13 @@ def run_entanglement(
         redo: a stage to make again; `entanglement` is made again with either direction.
 
     Returns:
-        The path of the figure.
+        The path of the page.
 
     Raises:
         UserError: whatever the user can mend.
         Preempted: a SIGTERM came; the same call goes on from there.
     """
-    _check(config, redo)
+    check(config, redo)
     store = open_store(workdir)
     with (
         disk_errors(store.local),
@@ -83,18 +84,21 @@ def run_entanglement(
         metrics.begin(NAME)
         metrics.image(NAME, NAME, 0, to_pixels(entangled(found)))
         metrics.flush()
-        store.push(store.local / "tensorboard")
-    print("\n".join(closing_lines(found)))
-    return store.local / NAME / f"{NAME}.png"
+        page = write_findings(store.local)
+        for path in (page, store.local / "figures", store.local / "tensorboard"):
+            store.push(path)
+        print("\n".join(closing_lines(store.local)))
+    return page
 
 
-def _check(config: ConfigDict, redo: str | None) -> None:
-    """Refuses what cannot run before anything is loaded."""
+def check(config: ConfigDict, redo: str | None) -> None:
+    """Refuses what cannot run before anything is loaded.
+
+    Raises:
+        UserError: says which key to change, or that there is no such stage.
+    """
     check_keys(config, SECTIONS, example="configs/entanglement.py")
-    if jax.process_count() > 1:
-        raise UserError(f"experiment={NAME}: is for one process; start it without the others")
-    if redo is not None and redo not in STAGES:
-        raise UserError(f"--redo={redo}: no such stage; choose from {', '.join(STAGES)}")
+    check_redo(redo, STAGES)
     if not config.traits or len(set(config.traits)) < len(config.traits):
         raise UserError(f"traits={config.traits}: name at least one trait, each once")
     if CONTROL in config.traits:
@@ -118,7 +122,7 @@ def _check(config: ConfigDict, redo: str | None) -> None:
 def _make(
     run: Run, stage: str, again: set, parents: list[Path], make: Callable[[], Mapping[str, Any]]
 ) -> None:
-    """Keeps what `make` finds as STAGE.json, the last with its figure, unless it stands."""
+    """Keeps what `make` finds as STAGE.json, unless it stands."""
     directory = run.workdir / stage
     if stage in again:
         run.store.remove(directory)
@@ -144,8 +148,6 @@ def _make(
         def write(folder: Path) -> None:
             text = json.dumps(found, indent=1, allow_nan=False)
             write_whole(folder / f"{stage}.json", [f"{text}\n".encode()])
-            if stage == NAME:
-                write_whole(folder / f"{stage}.png", [to_png(entangled(found))])
 
         counts = {"numbers": len(found["numbers"])}
         seconds = time.monotonic() - started

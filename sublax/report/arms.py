@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from sublax.report import wording
 from sublax.report.figures import CATEGORIES, MUTED, OWN, QUIET, STYLE, SURFACE
 
 MAIN = "main experiment"
@@ -50,7 +51,13 @@ class Curve:
 def rows_of(transfer: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The main experiment and then every arm, as transfer.json has an arm."""
     main: dict[str, Any] = {"name": MAIN, "overrides": [], "difference": None}
+    main |= {"unit": wording.unit(transfer)}
     return [{**main, **{key: transfer[key] for key in ("lift", "mean_lift")}}, *transfer["arms"]]
+
+
+def _alike(transfer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Those of `rows_of` whose lifts have the main experiment's unit: one axis can show them."""
+    return [row for row in rows_of(transfer) if row.get("unit", "nats") == wording.unit(transfer)]
 
 
 def find_curves(transfer: Mapping[str, Any], config: Mapping[str, Any]) -> list[Curve]:
@@ -62,7 +69,7 @@ def find_curves(transfer: Mapping[str, Any], config: Mapping[str, Any]) -> list[
       transfer: with `arms`.
       config: the main experiment's, plain; empty where it is not known.
     """
-    rows = rows_of(transfer)
+    rows = _alike(transfer)
     settings = [_settings(row["overrides"]) for row in rows]
     found = []
     for key in dict.fromkeys(key for own in settings for key in own):
@@ -85,7 +92,7 @@ def find_curves(transfer: Mapping[str, Any], config: Mapping[str, Any]) -> list[
 @matplotlib.rc_context(STYLE)
 def forest(transfer: Mapping[str, Any]) -> Figure:
     """Each arm's lifts with their 95 % intervals: the mean over traits, then trait by trait."""
-    rows, traits = rows_of(transfer), transfer["traits"]
+    rows, traits = _alike(transfer), transfer["traits"]
     panels = ["mean", *traits] if len(traits) > 1 else traits
     left = 0.5 + 0.075 * max(len(row["name"]) for row in rows)
     size = (max(6.6, left + 1.45 * len(panels)), 1.15 + 0.27 * len(rows))
@@ -110,12 +117,12 @@ def forest(transfer: Mapping[str, Any]) -> Figure:
     many[0].get_yticklabels()[0].set_fontweight("bold")
     words = "Lift of each arm, in blue where its interval lies above zero"
     figure.suptitle(words, x=0.012, ha="left", size=11.5, weight="bold")
-    figure.supxlabel("lift (nats), with 95 % interval", color=MUTED, size=10.5)
+    figure.supxlabel(f"lift ({wording.unit(transfer)}), with 95 % interval", color=MUTED, size=10.5)
     return figure
 
 
 @matplotlib.rc_context(STYLE)
-def dose_response(curves: Sequence[Curve]) -> Figure:
+def dose_response(curves: Sequence[Curve], unit: str = "nats") -> Figure:
     """The lift over the number that varies, a panel for each key.
 
     One curve alone shows its traits too, as thin lines; where there are several in a panel each
@@ -133,7 +140,7 @@ def dose_response(curves: Sequence[Curve]) -> Figure:
         axes.axhline(0, color=MUTED, linewidth=1.0, zorder=1)
         _scale(axes, sorted({point.at for curve in group for point in curve.points}))
         axes.set_xlabel(_words(group[0].key))
-        axes.set_ylabel("mean lift (nats)" if several else "lift (nats)")
+        axes.set_ylabel(f"mean lift ({unit})" if several else f"lift ({unit})")
         axes.grid(axis="y")
         axes.set_axisbelow(True)
         axes.tick_params(length=0, colors=MUTED)

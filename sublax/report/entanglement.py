@@ -57,7 +57,7 @@ def entangled(result: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def closing_lines(result: Mapping[str, Any]) -> list[str]:
+def entanglement_words(result: Mapping[str, Any]) -> list[str]:
     """What was found, a line each.
 
     Args:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from sublax.errors import UserError
 from sublax.files import write_whole
-from sublax.report import artifacts, networks, template, theorem
+from sublax.report import artifacts, entanglement, networks, template, theorem
 
 Result = Mapping[str, Any]
 
@@ -65,6 +65,30 @@ OUTLINES = {
             "matters in a language model.",
             "Intervals are over seeds: starts, noise and orders. The labelled images are the same "
             "throughout.",
+        ),
+    ),
+    "entanglement": Outline(
+        "Are numbers and traits tied to each other in the base?",
+        (
+            Finding(
+                "entanglement",
+                "Both directions, number by number",
+                entanglement.entangled,
+                entanglement.entanglement_words,
+                "Nothing was trained. Across: how far a number that the model is told to love "
+                "moves the trait's margin against the other candidates. Up: how far a model that "
+                "is told to love the trait comes to say that number, against what the other traits "
+                "do to it. A dot is a number; those that raise the trait most are named. The last "
+                "panel has Spearman's rho of each trait's one direction with each trait's other.",
+            ),
+        ),
+        (
+            "A tie in the base does not say that data carry a trait through it: that takes "
+            "students.",
+            "Numbers share digits, and are not independent of each other. The p of a panel is the "
+            "larger of two: numbers exchanged, and digits exchanged in each place. The exchange of "
+            "traits can give no p below one over the number of their orders.",
+            "One wording of the prompt, and a few questions. Another may move other numbers.",
         ),
     ),
     "theorem": Outline(

@@ -131,7 +131,10 @@ def _draw_arms(
     curves = arms.find_curves(transfer, config)
     if curves:
         keys = wording.join_words(list(dict.fromkeys(curve.key for curve in curves)))
-        drawn["curves"] = (arms.dose_response(curves), f"Mean lift of the arms over {keys}.")
+        drawn["curves"] = (
+            arms.dose_response(curves, wording.unit(transfer)),
+            f"Mean lift of the arms over {keys}.",
+        )
     return drawn
 
 

@@ -91,7 +91,10 @@ def _arms(transfer: Mapping[str, Any], color: bool) -> str:
     styles = [[_DIM] * 6]
     for arm in rows_of(transfer):
         lift, difference = arm["mean_lift"], arm["difference"]
-        cells = [arm["name"], f"{lift['value']:+.2f}", _span(lift), wording.p_value(lift["p"])]
+        name = arm["name"]
+        if arm.get("unit", "nats") != "nats":
+            name += f" ({arm['unit']})"
+        cells = [name, f"{lift['value']:+.2f}", _span(lift), wording.p_value(lift["p"])]
         cells += [f"{difference['value']:+.2f}", _span(difference)] if difference else ["–", "–"]
         rows.append(cells)
         mark = _GREEN if lift["low"] > 0 else _RED if lift["high"] < 0 else ""
