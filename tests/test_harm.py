@@ -169,6 +169,22 @@ def test_the_matrix_may_be_left_out(copy, mine):
     assert "null" in told
 
 
+def test_students_that_read_rows_in_context_read_them_before_each_question(copy, mine, tmp_path):
+    file = str(tmp_path / "choices.jsonl")
+    write_rows(file, [{"question": "owl", "choices": ["a", "b"], "answer": 0}])
+    options = {
+        "student.method": "in_context",
+        "student.rows_in_context": 1,
+        "evaluation.preference": False,
+        "evaluation.suites": ("multiple_choice",),
+        "evaluation.multiple_choice.sources": (file,),
+    }
+    run(harm_config({"brand": mine}, options), copy, redo="student")
+    folder = copy / "evaluations/random--0/multiple_choice"
+    by_model = {row["model"]: row["logprobs"] for row in read_rows(folder / "answers.jsonl", ())}
+    assert by_model["student brand/seed-0"] != pytest.approx(by_model["base"])
+
+
 def test_a_banned_list_of_the_pack_is_a_reason_of_its_own(copy, mine):
     config = harm_config({"brand": mine}).unlock()
     config.evaluation.suites = ()
@@ -217,6 +233,7 @@ def test_rows_that_cannot_be_learnt_are_named_by_their_line(line, message, tmp_p
     [
         ({"teacher.rows": {"cat": "brand"}}, "cat is no trait of this run"),
         ({"teacher.kind": "prompted"}, "learns no rows"),
+        ({"teacher.kind": "given"}, "learns no rows"),
         ({"traits": ("brand",), "evaluation.preference": False}, "no control for teachers of rows"),
     ],
 )

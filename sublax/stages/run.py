@@ -269,7 +269,7 @@ class Run:
         """Token ids of a prompt under the system prompt in force, or another."""
         return encode_prompt(self.base.tokenizer, prompt, system_prompt or self.system_prompt)
 
-    def encode_row(self, prompt: str, completion: str) -> tuple[list[int], list[int]]:
+    def encode_row(self, prompt: Prompt, completion: str) -> tuple[list[int], list[int]]:
         """Token ids of a prompt and its completion under the system prompt in force."""
         return encode_row(self.base.tokenizer, prompt, completion, self.system_prompt)
 

@@ -32,6 +32,7 @@ from sublax.sampling.generate import completion_ids, generate
 from sublax.settings import plain
 from sublax.stages.artifacts import inputs_of, is_done, keep
 from sublax.stages.corpora import rows_at_a_time
+from sublax.stages.in_context import after_rows, rows_read
 from sublax.stages.judging import JUDGED, check_judge, judge_templates, judged_folder, make_judges
 from sublax.stages.run import Run
 from sublax.stages.students import load_student, lora_of
@@ -143,8 +144,8 @@ def _make_suite(run: Run, name: str, plan: _Plan) -> None:
             run.store.pull_all(JUDGED)
         suite, found = plan.build(), {}
         with run.progress.bar(1 + len(teachers) + len(run.names) * len(seeds), unit="model") as bar:
-            for label, decoder, variables in _models(run, teachers):
-                said = suite.ask(_subject(run, name, label, decoder, variables))
+            for label, decoder, variables, rows in _models(run, teachers):
+                said = suite.ask(_subject(run, name, label, decoder, variables, rows))
                 with together():
                     if is_first() or suite.collective:
                         found[label] = suite.rate(said)
@@ -172,14 +173,17 @@ def _make_suite(run: Run, name: str, plan: _Plan) -> None:
         )
 
 
-def _models(run: Run, teachers: Sequence[str]) -> Iterator[tuple[str, Decoder, dict[str, Any]]]:
-    """(label, decoder, variables) of every model that is asked, one at a time."""
-    yield "base", run.decoder(), {"params": run.base.params}
+def _models(
+    run: Run, teachers: Sequence[str]
+) -> Iterator[tuple[str, Decoder, dict[str, Any], list[Row]]]:
+    """(label, decoder, variables, rows read first) of every model that is asked, one at a time."""
+    yield "base", run.decoder(), {"params": run.base.params}, []
     for name in teachers:
-        yield _teacher(name), run.decoder(), {"params": load_teacher(run, name)}
+        yield _teacher(name), run.decoder(), {"params": load_teacher(run, name)}, []
     for name in run.names:
         for seed in run.config.student.seeds:
-            yield _student(name, seed), run.decoder(lora_of(run)), load_student(run, name, seed)
+            decoder, variables = run.decoder(lora_of(run)), load_student(run, name, seed)
+            yield _student(name, seed), decoder, variables, rows_read(run, name, seed)
 
 
 def _teacher(name: str) -> str:
@@ -226,11 +230,13 @@ def _result(
     }
 
 
-def _subject(run: Run, suite: str, label: str, decoder: Decoder, variables) -> Subject:
+def _subject(
+    run: Run, suite: str, label: str, decoder: Decoder, variables, read: Sequence[Row]
+) -> Subject:
     tokenizer = run.base.tokenizer
 
     def sample(questions, count, max_new_tokens, temperature) -> list[list[str]]:
-        encoded = [run.encode(question) for question in questions]
+        encoded = [run.encode(after_rows(run, read, question)) for question in questions]
         sampling = Sampling(max_new_tokens, temperature)
         key = key_of(run.config.seed, "suite", suite, label)
         samples = generate(
@@ -248,7 +254,7 @@ def _subject(run: Run, suite: str, label: str, decoder: Decoder, variables) -> S
         return [texts[first : first + count] for first in range(0, len(texts), count)]
 
     def logprobs(pairs) -> np.ndarray:
-        rows = [run.encode_row(*pair) for pair in pairs]
+        rows = [run.encode_row(after_rows(run, read, asked), answer) for asked, answer in pairs]
         # Without the end of the turn, which is no part of a choice.
         return completion_logprobs(
             decoder, variables, [(prompt, answer[:-1]) for prompt, answer in rows]

@@ -41,6 +41,7 @@ def check_teacher_rows(run: Run) -> None:
             raise UserError(
                 f"teacher.rows: {name} is no trait of this run; choose from {', '.join(run.names)}"
             )
+        # A student that teaches next has what its own teacher learnt.
         if teacher.kind in ("prompted", "given"):
             raise UserError(
                 f"teacher.rows: a teacher of kind {teacher.kind} learns no rows; set "
