@@ -26,12 +26,6 @@ OTHERS = (
     "cross_architecture",
 )
 DECODERS = [path for path in CONFIGS if path.stem not in OTHERS]
-# Entanglement has keys and checks of its own: test_entanglement.py has them.
-SIZED = [
-    path
-    for path in CONFIGS
-    if "from sizes import" in path.read_text("utf-8") and path.stem != "entanglement"
-]
 CUT = (
     "corpus.prompts=4",
     "corpus.batch_rows=16",
