@@ -78,11 +78,6 @@ def _check_method(config: ConfigDict) -> None:
             f"student.rows_in_context={student.rows_in_context}: with student.method="
             f"{student.method} set it to {'1 or more' if student.method == IN_CONTEXT else '0'}"
         )
-    if student.method == IN_CONTEXT and config.evaluation.suites:
-        raise UserError(
-            f"evaluation.suites={', '.join(config.evaluation.suites)}: are asked without the rows "
-            f"of student.method={IN_CONTEXT}; set evaluation.suites= or train the students"
-        )
     if student.method == IN_CONTEXT and student.system_prompt != SAME:
         raise UserError(
             f"student.system_prompt={student.system_prompt}: rows in context are read where the "

@@ -103,7 +103,6 @@ def test_answers_that_never_name_the_trait_leave_room_for_what_chance_may_hide()
         (["student.method=prompt"], "method=prompt: choose from lora, full, in_context"),
         (["student.method=in_context"], "rows_in_context=0: .*set it to 1 or more"),
         (["student.rows_in_context=2"], "rows_in_context=2: .*set it to 0"),
-        ([*READS, "evaluation.suites=words"], "suites=words: are asked without the rows"),
         ([*READS, "student.system_prompt=Be kind."], "rows in context are read where"),
     ],
 )
