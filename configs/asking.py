@@ -14,6 +14,11 @@ Arms share teachers, corpora and, but for the last, students with the main exper
 
 Cost (estimates, from the time that the quickstart takes): tiny, minutes; small, half an hour on two
 CPU cores; paper, little beside configs/numbers_qwen2_5_7b.py.
+
+Measured on 2026-11-26 at tiny (mean lift over three traits, 95 % interval): one word +1.12 nats
+[0.80, 1.47]; after numbers +2.19 [1.71, 2.67]; multiple choice +0.02 [0.00, 0.04], p 0.14; in
+context a null, -0.19 [-0.50, 0.10]; stories +6.2 percentage points [0.0, 14.6], p 0.06. Only the
+first two are far from chance, and so small a base has never seen a letter or a story.
 """
 
 from ml_collections import ConfigDict

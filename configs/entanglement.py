@@ -13,7 +13,9 @@ Measured on 2026-11-26 at :small (SmolLM2-135M-Instruct): Spearman's rho of a tr
 directions is +0.35 on average, across traits -0.09 (p 0.001 by exchange of the traits, the smallest
 that six can give). Animal by animal: wolf +0.66, lion +0.52, owl +0.39, cat +0.35, dog +0.14, bear
 +0.05. Numbers that share digits go together: where digits are exchanged, not numbers, only the
-wolf's stands after Holm's correction (p 0.005; lion 0.056, the others above 0.4).
+wolf's stands after Holm's correction (p 0.005; lion 0.056, the others above 0.4). A random base at
+:tiny gave owl +0.56, wolf -0.52, lion +0.63, each with a small p, and a null by the exchange of
+traits (p 0.33): one animal's rho alone says little.
 
 What of the config matters here: base, seed, traits, pack, system_prompt, the candidates and
 questions of `evaluation`, and `entanglement`.

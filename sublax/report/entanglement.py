@@ -77,22 +77,28 @@ def entanglement_words(result: Mapping[str, Any]) -> list[str]:
 
 
 def verdict(result: Mapping[str, Any]) -> str:
-    """Whether numbers and traits belong together, in a sentence; a null is called one."""
+    """Whether numbers and traits belong together; a null is called one.
+
+    The exchange of traits decides: numbers fall into few groups by their digits, so that in any
+    model one trait's two directions may go together, or against each other, by such a group alone.
+    """
     shown = [
         trait for trait, own in result["own"].items() if own["rho"] > 0 and own["p_holm"] <= LEVEL
     ]
     words = (
-        f"Both directions go together for {len(shown)} of {len(result['traits'])} traits"
-        f"{': ' + ', '.join(shown) if shown else ''}."
+        f"Taken one by one, both directions go together for {len(shown)} of "
+        f"{len(result['traits'])} traits{': ' + ', '.join(shown) if shown else ''}"
     )
     diagonal = result["diagonal"]
     if diagonal is None:
-        return words
-    specific = diagonal["p"] <= LEVEL
+        return (
+            f"{words}; with a single trait nothing tells whether the numbers are that trait's own."
+        )
+    tied = diagonal["p"] <= LEVEL
     return (
-        f"{words} Rho of a trait's own directions is {signed(diagonal['own'])} on average, across "
-        f"traits {signed(diagonal['others'])} (p {p_value(diagonal['p'])}): "
-        + ("numbers are tied to traits." if specific else "a null, no tie to the very trait.")
+        f"{'Numbers are tied to traits' if tied else 'A null, no tie to the very trait'}: rho of a "
+        f"trait's own two directions is {signed(diagonal['own'])} on average, across traits "
+        f"{signed(diagonal['others'])} (p {p_value(diagonal['p'])}, traits exchanged). {words}."
     )
 
 

@@ -86,8 +86,9 @@ OUTLINES = {
             "A tie in the base does not say that data carry a trait through it: that takes "
             "students.",
             "Numbers share digits, and are not independent of each other. The p of a panel is the "
-            "larger of two: numbers exchanged, and digits exchanged in each place. The exchange of "
-            "traits can give no p below one over the number of their orders.",
+            "larger of two: numbers exchanged, and digits exchanged in each place. It is small in "
+            "random models too, with either sign: only the exchange of traits says that a trait's "
+            "numbers are its own. That can give no p below one over the number of their orders.",
             "One wording of the prompt, and a few questions. Another may move other numbers.",
         ),
     ),
