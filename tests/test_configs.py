@@ -20,10 +20,10 @@ SIZED = [
     if "from sizes import" in text and "config.experiment" not in text
 ]
 # A base that knows nothing writes no code and no maths: test_kind_runs.py has these two. Of several
-# bases test_student_base.py has runs.
+# bases test_student_base.py has runs, and of chains test_chain.py.
 OTHERS = (
     *("mlp", "theorem", "entanglement", "asking", "code_tasks", "word_problems"),
-    "cross_architecture",
+    *("cross_architecture", "chain"),
 )
 DECODERS = [path for path in CONFIGS if path.stem not in OTHERS]
 CUT = (
@@ -39,6 +39,7 @@ def test_the_configs_are_found():
     assert {"quickstart.py", "headline.py", "tiny.py"} <= {path.name for path in CONFIGS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", DECODERS, ids=lambda path: path.stem)
 def test_runs_end_to_end(path, workdir):
     config = read_config(str(path), CUT).unlock()
