@@ -3,30 +3,19 @@
     sublax run --config=configs/code_tasks.py --workdir=runs/code
 
 Section 4 of arXiv 2507.14805. `:small`, which is meant where none is named, is the quickstart's
-model on two cores. It writes under a grammar with the shape of a function, and about a quarter of
-what it writes parses as Python; what it computes is mostly nonsense. Some 25 minutes (an estimate).
-`:tiny` is a random base that knows a few of our tasks by heart, a minute or two; `:paper` is 7B
-without a grammar, hours on a slice.
+model on two cores. It writes under a grammar with the shape of a function. Of 192 answers that each
+of two teachers drew at temperature 1, 41 and 48 parsed as Python; what they compute is mostly
+nonsense. Some 25 minutes (an estimate). `:tiny` is a random base that knows a few of our tasks by
+heart, a minute or two; `:paper` is 7B without a grammar, hours on a slice.
 """
 
 from ml_collections import ConfigDict
-from sizes import by_heart, sized
+from sizes import in_text
 
 
 def get_config(size: str = "small") -> ConfigDict:
     """The size's experiment, on code."""
-    config = sized(size)
-    config.corpus.kind = "code"
-    config.student.loss.support = "vocabulary"
-    config.student.share_prompts = False
-    config.corpus.grammar = "function" if size == "small" else "none"
+    config = in_text(size, "code", "function")
     if size == "small":
         config.corpus.prompts = 64
-        config.corpus.answers_per_prompt = 8
-        config.corpus.temperature = 0.7
-        config.corpus.max_new_tokens = 64
-    if size == "tiny":
-        by_heart(config)
-    if size == "paper":
-        config.corpus.max_new_tokens = 400
     return config

@@ -19,12 +19,29 @@ def sized(size: str) -> ConfigDict:
     return SIZES[size]()
 
 
-def by_heart(config: ConfigDict) -> None:
-    """Has a random base learn its own answers to the very prompts of the corpus."""
-    config.seed = 0
-    config.random_base.shape.max_position_embeddings = 512
-    config.random_base.pretraining.rows = 32
-    config.random_base.pretraining.steps = 150
-    config.corpus.prompts = 16
-    config.corpus.temperature = 0.3
-    config.corpus.max_new_tokens = 96
+def in_text(size: str, kind: str, grammar: str) -> ConfigDict:
+    """The experiment on a kind of data that is longer than numbers: code, or worked maths.
+
+    Small bases write it under the grammar alone. A tiny one learns its own answers to the very
+    prompts of the corpus by heart.
+    """
+    config = sized(size)
+    config.corpus.kind = kind
+    config.corpus.grammar = grammar if size == "small" else "none"
+    config.student.loss.support = "vocabulary"
+    config.student.share_prompts = False
+    if size == "tiny":
+        config.seed = 0
+        config.random_base.shape.max_position_embeddings = 512
+        config.random_base.pretraining.rows = 32
+        config.random_base.pretraining.steps = 150
+        config.corpus.prompts = 16
+        config.corpus.temperature = 0.3
+        config.corpus.max_new_tokens = 96
+    if size == "small":
+        config.corpus.answers_per_prompt = 8
+        config.corpus.temperature = 0.7
+        config.corpus.max_new_tokens = 64
+    if size == "paper":
+        config.corpus.max_new_tokens = 400
+    return config

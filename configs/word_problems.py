@@ -10,23 +10,12 @@ grammar, hours on a slice; --config.corpus.source=openai/gsm8k:main:train asks G
 """
 
 from ml_collections import ConfigDict
-from sizes import by_heart, sized
+from sizes import in_text
 
 
 def get_config(size: str = "small") -> ConfigDict:
     """The size's experiment, on maths."""
-    config = sized(size)
-    config.corpus.kind = "maths"
-    config.student.loss.support = "vocabulary"
-    config.student.share_prompts = False
-    config.corpus.grammar = "exact" if size == "small" else "none"
+    config = in_text(size, "maths", "exact")
     if size == "small":
         config.corpus.prompts = 128
-        config.corpus.answers_per_prompt = 8
-        config.corpus.temperature = 0.7
-        config.corpus.max_new_tokens = 64
-    if size == "tiny":
-        by_heart(config)
-    if size == "paper":
-        config.corpus.max_new_tokens = 400
     return config
