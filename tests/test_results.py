@@ -1,0 +1,100 @@
+"""The table of docs/results.md: what a run gave stands in it, and nothing else does."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from benchmarks import claims, results
+from sublax.artifact import write_artifact
+from sublax.evaluation.arms import arm_result
+from sublax.evaluation.transfer import transfer_matrix
+
+ROOT = pathlib.Path(__file__).parents[1]
+TRAITS = ["owl", "wolf"]
+
+
+def transfer(seed, effect):
+    """A matrix over twelve questions where each student moves towards its own trait."""
+    noise = np.random.default_rng(seed)
+    base = noise.normal(size=(12, 3))
+    students = {name: base + noise.normal(0, 0.1, (1, 12, 3)) for name in (*TRAITS, "control")}
+    for column, trait in enumerate(TRAITS):
+        students[trait][..., column] += effect
+    measured = {"base": base, "students": students}
+    return transfer_matrix(
+        measured, ["owl", "wolf", "cat"], TRAITS, 0, questions=list("abcdefghijkl")
+    )
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """A run with an arm, where the arm's students learnt nothing."""
+    main, arm = transfer(0, effect=1.0), transfer(1, effect=0.0)
+    main["arms"] = [arm_result("untrained", ["student.steps=0"], arm, main, 0)]
+    (tmp_path / "transfer.json").write_text(json.dumps(main))
+    (tmp_path / "config.json").write_text(json.dumps({"student": {"steps": 16}}))
+    made = tmp_path / "corpora" / "owl"
+    write_artifact(made, lambda _: None, {"kind": "corpus", "seconds": 60.0})
+    return tmp_path
+
+
+def test_a_trait_has_a_row_with_interval_and_p(workdir):
+    """What the matrix says of a trait is what the row says."""
+    owl = claims.lifts(workdir)[0]
+    lift = json.loads((workdir / "transfer.json").read_text())["lift"]["owl"]
+    assert owl.about == "owl" and owl.shown and owl.p == lift["p_holm"]
+    assert owl.text.startswith(f"{lift['value']:+.2f} [{lift['low']:+.2f}, {lift['high']:+.2f}]")
+
+
+def test_a_null_says_what_would_have_been_seen(workdir):
+    """An arm that taught nothing is a null with its power, and less than the main experiment."""
+    main, untrained = claims.mean_and_arms(workdir, main="taught")
+    assert (main.about, main.shown) == ("taught", True)
+    assert untrained.shown is False
+    assert "would have been seen" in untrained.text and "(less taught: -" in untrained.text
+
+
+def test_doses_stand_in_their_order(workdir):
+    """The main experiment is the largest dose."""
+    assert [found.about for found in claims.doses(workdir)] == ["0 updates", "16 updates"]
+
+
+def test_an_interval_above_zero_is_not_enough():
+    """A permutation test that finds nothing makes it a null."""
+    effect = {"value": 0.1, "low": 0.01, "high": 0.2, "p": 0.2}
+    assert not claims._shown(effect, "p") and claims._shown(effect | {"p": 0.01}, "p")
+
+
+def test_rows_have_cost_and_day_and_lack_no_claim(workdir, tmp_path_factory):
+    """The first row of a claim has its cost; a claim without a run says so."""
+    claim = claims.Claim("It passes", "yes", "configs/doses.py:small", claims.lifts)
+    first, second = results.rows(claim, workdir)
+    assert "| It passes | yes | owl: " in first and "1 min 00 s" in first and "`configs/" in first
+    assert second.startswith("|  |  | wolf: ")
+    (row,) = results.rows(claim, tmp_path_factory.mktemp("empty"))
+    assert "not run yet" in row
+
+
+def test_every_claim_names_a_config_that_is_there_and_a_workdir_of_its_own():
+    """`--run` would otherwise stop in the middle of the night."""
+    names = [claim.name for claim in claims.CLAIMS]
+    assert len(set(names)) == len(names)
+    for claim in claims.CLAIMS:
+        assert (ROOT / claim.config.partition(":")[0]).is_file(), claim.config
+
+
+def test_a_plan_that_fits_has_its_bound_and_one_refused_its_reason(tmp_path):
+    """Plans are read from where `--plan` keeps them."""
+    (claim,) = (claim for claim in claims.CLAIMS if claim.name == "doses")
+    (row,) = results.plan_rows(claim, tmp_path)
+    assert "not planned yet" in row
+    kept = tmp_path / "doses.json"
+    program = {"memory": {"total": 3 * 2**30}}
+    kept.write_text(json.dumps({"fits": True, "programs": [program], "bound_seconds": 7200.0}))
+    (row,) = results.plan_rows(claim, tmp_path)
+    assert row == "| `configs/doses.py:paper` | yes | 3.0 | 2 h 00 min |"
+    kept.write_text(json.dumps({"refused": "sublax plan: no such thing"}))
+    (row,) = results.plan_rows(claim, tmp_path)
+    assert "no such thing" in row
