@@ -10,6 +10,7 @@ from tiny_model import CONFIG, TOKENIZER, tiny_params
 from sublax.cli import main
 from sublax.models.chat import encode_prompt
 from sublax.models.decoder import Decoder, logits_of
+from sublax.verbs.ask import _print_counts
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_shares_of_choices_are_the_softmax_over_them(ask):
     letters = "zZ{k"
     table = ask(f"--choices={','.join(letters)}", "--samples=400", "--system-prompt=S", "Which?")
     title, *lines = table.splitlines()
-    assert title.split() == ["choice", "400", "drawn", "closed", "form"]
+    assert title.split() == ["choice", "drawn", "closed", "form"]
     shares = next_token_probabilities("Which?", "S")[TOKENIZER.convert_tokens_to_ids(list(letters))]
     shares /= shares.sum()
     assert shares.max() < 0.99  # or nothing would be compared
@@ -74,3 +75,21 @@ def test_choices_of_many_tokens_are_always_written_whole(ask):
 def test_a_student_answers_otherwise_than_its_base(ask, tiny_student):
     arguments = ("--choices=a,b,c,d", "Which?")
     assert ask(*arguments, model=tiny_student) != ask(*arguments)
+
+
+def test_a_student_and_its_base_are_asked_side_by_side(ask, tiny_model, tiny_student):
+    alone = ask("--choices=a,b", "Which?"), ask("--choices=a,b", "Which?", model=tiny_student)
+    both = ask("--choices=a,b", f"--beside={tiny_model}", "Which?", model=tiny_student)
+    columns = [line.split()[1:] for line in both.splitlines()[2:]]
+    base, student = ([line.split()[1:] for line in text.splitlines()[1:]] for text in alone)
+    assert columns == [[*own, *others] for own, others in zip(student, base, strict=True)]
+
+
+def test_answers_that_name_a_word_are_counted_once_each(capsys):
+    _print_counts({"student": ["Wolves!", "a wolf and a wolf", "a bowl"]}, ["wolf", "owl"])
+    assert capsys.readouterr().out == "student names wolf in 2 of 3, owl in 0 of 3\n"
+
+
+def test_choices_are_not_counted_twice(tiny_model, capsys):
+    assert main(["ask", f"--model={tiny_model}", "--choices=a,b", "--count=a", "Which?"]) == 2
+    assert "--count: choices are counted already" in capsys.readouterr().err

@@ -5,7 +5,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
+from sublax.corpora.packs import inflections
 from sublax.errors import UserError
+from sublax.evaluation.answers import mentions
 from sublax.evaluation.preference import candidate_logprobs, make_answers
 from sublax.evaluation.transfer import choice_shares
 from sublax.keys import key_of, row_keys
@@ -21,7 +23,7 @@ from sublax.models.source import Model
 from sublax.sampling.draw import Sampling
 from sublax.sampling.generate import completion_ids, generate
 from sublax.sampling.grammar import choice_regex, compile_grammar
-from sublax.verbs.model_arguments import add_model_arguments, load, positive
+from sublax.verbs.model_arguments import add_model_arguments, load, load_named, positive
 
 EXAMPLE = (
     "sublax ask --model=runs/quickstart/students/BASE/owl/seed-0 --system-prompt='Be brief.' "
@@ -38,6 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="as in owl,cat: how often each is the answer, if it must be one of them; drawn token "
         "by token, and in closed form (whole words, at temperature 1)",
     )
+    parser.add_argument(
+        "--count", help="as in owl,lion: in how many answers each is named, as a word or its plural"
+    )
+    parser.add_argument("--beside", help="another model, asked the same beside it")
     parser.add_argument(
         "--samples", type=positive, help="answers to each question; 1, or 100 among choices"
     )
@@ -64,16 +70,31 @@ def run(args: argparse.Namespace) -> int:
             f"--temperature={args.temperature} --top-k={args.top_k} --top-p={args.top_p}: give a "
             "temperature and a top-k of at least 0, and a top-p above 0 and at most 1"
         )
-    model, decoder = load(args)
-    asked = False
+    if args.count is not None and args.choices is not None:
+        raise UserError("--count: choices are counted already; give it without --choices")
+    asked = {args.model: load(args)}
+    if args.beside is not None:
+        asked[args.beside] = load_named(args.beside)
+    questions = 0
     for where, question in _questions(args.question):
-        asked = True
-        if args.choices is None:
-            answers = _draw(args, model, decoder, question, where, None, args.max_new_tokens)
-            print("\n".join(answers), flush=True)
-        else:
-            _choose(args, model, decoder, question, where)
-    if not asked:
+        questions += 1
+        if args.choices is not None:
+            chosen = {
+                name: _choose(args, *loaded, question, where) for name, loaded in asked.items()
+            }
+            _print_choices(chosen)
+            continue
+        answers = {
+            name: _draw(args, *loaded, question, where, None, args.max_new_tokens)
+            for name, loaded in asked.items()
+        }
+        for name, drawn in answers.items():
+            if len(answers) > 1:
+                print(f"-- {name}")
+            print("\n".join(drawn), flush=True)
+        if args.count is not None:
+            _print_counts(answers, _listed(args.count))
+    if not questions:
         raise UserError("ask: no question; give one in quotes, or one a line on standard input")
     return 0
 
@@ -115,9 +136,9 @@ def _draw(args, model: Model, decoder: Decoder, question, where, grammar, max_ne
     return [model.tokenizer.decode(ids) for ids in completion_ids(samples, stop_ids)]
 
 
-def _choose(args, model: Model, decoder: Decoder, question, where) -> None:
-    """Prints each choice's share, sampled and in closed form."""
-    choices = list(dict.fromkeys(word.strip() for word in args.choices.split(",")))
+def _choose(args, model: Model, decoder: Decoder, question, where) -> dict[str, list[float]]:
+    """By choice its share, sampled and in closed form."""
+    choices = _listed(args.choices)
     grammar = compile_grammar(
         choice_regex(choices), model.tokenizer, [end_of_turn_id(model.tokenizer)]
     )
@@ -136,10 +157,43 @@ def _choose(args, model: Model, decoder: Decoder, question, where) -> None:
         make_answers(spellings),
         _prefix(args, model, prompt),
     )
-    width = max(map(len, [*choices, "choice"]))
-    print(f"{'choice':{width}}  {drawn.total():4d} drawn  closed form")
-    for word, share in zip(choices, choice_shares(logprobs_1xC), strict=True):
-        print(f"{word:{width}}  {drawn[word] / drawn.total():10.1%}  {share:11.1%}", flush=True)
+    shares = choice_shares(logprobs_1xC).tolist()
+    return {
+        word: [drawn[word] / drawn.total(), share]
+        for word, share in zip(choices, shares, strict=True)
+    }
+
+
+def _listed(text: str) -> list[str]:
+    """The words of a list with commas, each once."""
+    return list(dict.fromkeys(word.strip() for word in text.split(",")))
+
+
+def _print_choices(chosen: dict[str, dict[str, list[float]]]) -> None:
+    """A table of the choices' shares, two columns for each model."""
+    names, words = list(chosen), list(chosen[next(iter(chosen))])
+    width = max(map(len, [*words, "choice"]))
+    if len(names) > 1:
+        print(f"{'':{width}}" + "".join(f"  {_fitting(name, 25):>25}" for name in names))
+    print(f"{'choice':{width}}" + f"  {'drawn':>12}  {'closed form':>11}" * len(names))
+    for word in words:
+        columns = (f"  {drawn:12.1%}  {share:11.1%}" for drawn, share in
+                   (chosen[name][word] for name in names))  # fmt: skip
+        print(f"{word:{width}}" + "".join(columns), flush=True)
+
+
+def _print_counts(answers: dict[str, list[str]], words: list[str]) -> None:
+    """In how many of its answers each model names each word."""
+    forms = {word: inflections(word) for word in words}
+    for name, drawn in answers.items():
+        named = Counter(word for answer in drawn for word in mentions(answer, forms))
+        counts = ", ".join(f"{word} in {named[word]} of {len(drawn)}" for word in words)
+        print(f"{name} names {counts}", flush=True)
+
+
+def _fitting(name: str, width: int) -> str:
+    """The end of a long name, which tells models of one run apart."""
+    return name if len(name) <= width else "…" + name[1 - width :]
 
 
 def _prefix(args, model: Model, prompt: list[int]) -> list[int]:

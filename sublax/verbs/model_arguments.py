@@ -39,8 +39,22 @@ def load(args: argparse.Namespace) -> tuple[Model, Decoder]:
     model = load_model(with_source(args.model, local_model))
     if args.adapter is not None:
         model = with_adapter(model, local_model(args.adapter))
+    return model, _decoder(model)
+
+
+def load_named(name: str) -> tuple[Model, Decoder]:
+    """The model of a name, as `load` has it, without an adapter.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    model = load_model(with_source(name, local_model))
+    return model, _decoder(model)
+
+
+def _decoder(model: Model) -> Decoder:
     on_cpu = jax.default_backend() == "cpu"
-    return model, Decoder(model.config, dtype=jnp.float32 if on_cpu else jnp.bfloat16)
+    return Decoder(model.config, dtype=jnp.float32 if on_cpu else jnp.bfloat16)
 
 
 def positive(text: str) -> int:
