@@ -9,18 +9,19 @@ import optax
 import pytest
 from safetensors.numpy import load_file
 from test_parity import TOLERANCE, each_reference, logits_function
-from tiny_decoder import CONFIG, tiny_params
+from tiny_decoder import CONFIG, random_tokens, tiny_params
 from tiny_model import write_model
 from tiny_runs import quick_compiles
 
 from sublax.cli import main
 from sublax.errors import UserError
+from sublax.models.classifier import Classifier, ClassifierConfig
 from sublax.models.completions import make_rows
 from sublax.models.config import DecoderConfig
 from sublax.models.derived import derivation_of, innermost, with_source
 from sublax.models.hf_config import read_config
 from sublax.models.noisy import add_noise
-from sublax.models.permuted import permute
+from sublax.models.permuted import orders_of_key, permute, permute_mlp, reorder
 from sublax.models.rotated import random_rotation, rotate, untie
 from sublax.models.shardings import param_shardings
 from sublax.models.source import load_model
@@ -76,6 +77,38 @@ def test_a_twin_computes_the_same_with_other_weights(folder, twin):
     for path in old:
         if old[path].ndim > 2 - ("layers" not in path):
             assert np.mean(old[path] != new[path]) > 0.5, path
+
+
+def test_orders_can_be_drawn_and_applied_where_keys_are_traced():
+    """A twin of each seed in one program: the same function, other weights."""
+    params, keys = tiny_params(FULL), jax.random.split(jax.random.key(0), 2)
+    twins = jax.jit(jax.vmap(lambda key: reorder(params, FULL, orders_of_key(FULL, key))))(keys)
+    tokens = np.asarray(random_tokens(2, 8))
+    expected = logits_function(params, FULL)(tokens, 8)
+    for place in range(2):
+        twin = jax.tree.map(lambda leaf, place=place: leaf[place], twins)
+        np.testing.assert_allclose(logits_function(twin, FULL)(tokens, 8), expected, atol=1e-5)
+        for name in ("q", "down", "up"):
+            kernels = [np.ravel(tree["layers"][name]["kernel"]) for tree in (params, twin)]
+            assert abs(np.corrcoef(*kernels)[0, 1]) < 0.15
+    ups = [np.asarray(twins["layers"]["up"]["kernel"][place]) for place in range(2)]
+    assert np.mean(ups[0] != ups[1]) > 0.9
+    np.testing.assert_array_equal(*(np.sort(up, axis=None) for up in ups))
+
+
+def test_a_classifiers_twin_says_the_same_with_other_weights():
+    model = Classifier(ClassifierConfig(widths=(16, 12, 8)))
+    images_BxP = jax.random.normal(jax.random.key(0), (5, 9))
+    params = model.init(jax.random.key(1), images_BxP)
+    params = jax.tree.map(
+        lambda leaf: leaf + 0.1 * jnp.cos(jnp.arange(leaf.size) * 1.0).reshape(leaf.shape), params
+    )  # biases that differ
+    twin = permute_mlp(params, jax.random.key(2))
+    np.testing.assert_allclose(
+        model.apply(twin, images_BxP), model.apply(params, images_BxP), atol=1e-5
+    )
+    kernels = [np.ravel(tree["params"]["Dense_1"]["kernel"]) for tree in (params, twin)]
+    assert abs(np.corrcoef(*kernels)[0, 1]) < 0.3
 
 
 def test_a_permutation_moves_every_kind_of_unit():

@@ -18,8 +18,8 @@ from sublax.models.classifier import Classifier, ClassifierConfig
 from sublax.models.config import DecoderConfig
 from sublax.models.decoder import Decoder, init_params, logits_of
 from sublax.models.hf_config import decoder_config
+from sublax.models.permuted import orders_of_key, permute_mlp, reorder
 from sublax.models.source import Model, load_model
-from sublax.models.twin import decoder_twin, mlp_twin
 from sublax.networks.images import Images, load_images
 from sublax.networks.training import PIXEL_RANGE
 from sublax.settings import plain
@@ -112,7 +112,7 @@ def mlp(config: ConfigDict) -> Subject:
         starts=(SHARED, TWIN, OTHER),
         base=None,
         start=lambda base, key: model.init(key, jnp.zeros((1, pixels))),
-        twin=mlp_twin,
+        twin=permute_mlp,
         own_loss=lambda params, own: label_loss(model.apply(params, own[0]), own[1]),
         outputs=lambda params, noise_BxP: model.apply(params, noise_BxP)[:, network.classes :],
         draw=lambda seeds: draw_images(images, seed, seeds, section.images, section.noise),
@@ -184,7 +184,7 @@ def _decoder_functions(shape: DecoderConfig, length: float) -> dict[str, Any]:
         return (terms_BxT * weights_BxT[:, 1:]).sum() / weights_BxT[:, 1:].sum()
 
     return {
-        "twin": lambda params, key: decoder_twin(params, shape, key),
+        "twin": lambda params, key: reorder(params, shape, orders_of_key(shape, key)),
         "own_loss": own_loss,
         "outputs": outputs,
         "length": length,
