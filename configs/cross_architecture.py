@@ -18,6 +18,8 @@ The report has the matrix, and transfer against both distances. By size:
 - `tiny`: small random bases of one tokenizer, Llama- and Qwen-shaped (biases on q, k and v; norms
   on q and k), on soft labels over the grammar's tokens. 36 minutes on two CPU cores
   that were busy with other work beside it.
+- `seeds`: the same, three Llama- and three Qwen-shaped bases by the seed, every pair of them: 36
+  cells, an hour or more.
 - `small`: SmolLM2-135M and what is made of it, on soft labels over the grammar's tokens: at 135M
   bare rows under cross-entropy carry little. Students are adapters, whose random starts are not
   permuted with the base, so here the permuted twin's transfer is alike and not the same.
@@ -38,6 +40,7 @@ from ml_collections import ConfigDict
 from sizes import sized
 
 TINY = ("random:0", "random:1", "random:0:qwen2")
+SEEDS = tuple(f"random:{seed}{family}" for family in ("", ":qwen2") for seed in (0, 1, 2))
 SMOL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 PAPER = (
     "Qwen/Qwen2.5-7B-Instruct",
@@ -68,16 +71,28 @@ PAIRS = {
         ),
         f"rotated:1:{SMOL}": (SMOL, f"rotated:1:{SMOL}"),
     },
+    "seeds": dict.fromkeys(SEEDS, SEEDS),
     "paper": dict.fromkeys(PAPER, PAPER),
 }
 
 
 def get_config(size: str = "small") -> ConfigDict:
     """The experiment on numbers at that size, an arm for each further pair of bases."""
-    config = sized(size)
-    (config.base, *_) = PAIRS[size]
-    pairs = [(teacher, student) for teacher, all_ in PAIRS[size].items() for student in all_]
-    for teacher, student in pairs:
+    if size not in PAIRS:
+        raise ValueError(f"size {size!r} is none of {', '.join(PAIRS)}")
+    return with_pairs(sized("tiny" if size == "seeds" else size), PAIRS[size])
+
+
+def with_pairs(config: ConfigDict, pairs: dict[str, tuple[str, ...]]) -> ConfigDict:
+    """The experiment over pairs of bases.
+
+    Args:
+        config: the experiment on one; changed.
+        pairs: teachers' base -> students' bases; the first is the main experiment.
+    """
+    (config.base, *_) = pairs
+    every = [(teacher, student) for teacher, students in pairs.items() for student in students]
+    for teacher, student in every:
         overrides = [f"base={teacher}"] if teacher != config.base else []
         overrides += [f"student.base={student}"] if student != teacher else []
         if overrides:

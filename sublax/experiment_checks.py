@@ -10,7 +10,7 @@ from sublax.errors import UserError
 from sublax.models.attention_backends import check_backend
 from sublax.stages.arms import Arm, arms_of
 from sublax.stages.asking import check_asking
-from sublax.stages.base_names import check_name
+from sublax.stages.base_names import check_base
 from sublax.stages.in_context import METHOD as IN_CONTEXT
 from sublax.stages.labels import check_labels
 from sublax.stages.run import ARMS, CONTROL, SAME, activations_dtype
@@ -48,7 +48,7 @@ def _check(config: ConfigDict) -> None:
     _check_method(config)
     check_asking(config)
     for name in filter(None, (config.base, config.student.base)):
-        check_name(name)
+        check_base(config, name)
     if config.student.pack_rows and config.student.share_prompts:
         raise UserError(
             "student.pack_rows: packs rows of any prompts, where student.share_prompts keeps a "

@@ -23,7 +23,7 @@ SIZED = [
 # bases test_student_base.py has runs, and of chains test_chain.py.
 OTHERS = (
     *("mlp", "theorem", "entanglement", "asking", "code_tasks", "word_problems"),
-    *("cross_architecture", "chain"),
+    *("cross_architecture", "family_sizes", "chain"),
 )
 DECODERS = [path for path in CONFIGS if path.stem not in OTHERS]
 CUT = (

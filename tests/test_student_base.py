@@ -9,10 +9,11 @@ import pytest
 from ml_collections import ConfigDict
 from tiny_decoder import CONFIG, random_tokens, tiny_params
 from tiny_model import TOKENIZER
-from tiny_runs import ROOT, quick_compiles, read_transfer, run, small_config
+from tiny_runs import ROOT, TINY, quick_compiles, read_transfer, run, small_config
 
 from sublax.errors import UserError
 from sublax.evaluation.distance import behaviour_distance, weight_distance
+from sublax.experiment_checks import checked_arms
 from sublax.models.completions import make_rows
 from sublax.models.decoder import Decoder, logits_of
 from sublax.models.export import export_folder
@@ -21,7 +22,7 @@ from sublax.models.rotated import rotate
 from sublax.models.source import load_model
 from sublax.settings import read_config
 from sublax.stages.arms import arms_of
-from sublax.stages.base_names import check_name
+from sublax.stages.base_names import check_base, check_name, random_shape
 
 __all__ = ["quick_compiles"]
 
@@ -177,12 +178,19 @@ def test_soft_labels_over_other_tokens_are_refused_before_teachers_are_trained(f
     assert not (workdir / "teachers").exists()
 
 
-@pytest.mark.parametrize("size", ["tiny", "small", "paper"])
-def test_the_config_has_every_pair_of_bases_once(size):
-    config = read_config(str(ROOT / f"configs/cross_architecture.py:{size}"))
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(f"cross_architecture.py:{size}" for size in ("tiny", "seeds", "small", "paper")),
+        *(f"family_sizes.py:{size}" for size in ("tiny", "small", "paper")),
+    ],
+)
+def test_a_config_has_every_pair_of_bases_once(config):
+    config = read_config(str(ROOT / "configs" / config))
+    assert checked_arms(config)
     runs = [config, *(arm.config for arm in arms_of(config))]
     found = [(each.base, each.student.base or each.base) for each in runs]
-    assert len(set(found)) == len(found) > 6
+    assert len(set(found)) == len(found) > 5
     assert {teacher for teacher, _ in found} <= {student for _, student in found}
     # One arm writes the corpora of each teachers' base, and the others share them.
     owners = [arm for arm in arms_of(config) if "corpus" not in arm.shared]
@@ -191,11 +199,43 @@ def test_the_config_has_every_pair_of_bases_once(size):
 
 @pytest.mark.parametrize(
     "name",
-    ["random:x", "random:0:gpt", "distilled:1:random:0", "distilled:1:0:m", "rotated:0:random:"],
+    [
+        "random:x",
+        "random:0:gpt",
+        "random:0:4x",
+        "random:0:0x64",
+        "random:0:4x64:qwen2",
+        "distilled:1:random:0",
+        "distilled:1:0:m",
+        "rotated:0:random:",
+    ],
 )
 def test_a_name_that_is_none_is_told(name):
     with pytest.raises(UserError, match=r"give (random:SEED|distilled:STEPS:SEED:OTHER)"):
         check_name(name)
+
+
+def test_a_base_of_another_size_has_heads_of_the_same_size():
+    config = read_config(str(TINY))
+    plain, small, large = (
+        random_shape(config, f"random:0{rest}", 99) for rest in ("", ":1x32", ":qwen2:4x128")
+    )
+    assert random_shape(config, "random:0:2x64", 99) == plain
+    assert (small.num_layers, small.hidden_size, small.intermediate_size) == (1, 32, 64)
+    assert (large.num_layers, large.hidden_size, large.intermediate_size) == (4, 128, 256)
+    assert [(c.num_heads, c.num_kv_heads) for c in (small, plain, large)] == [
+        (2, 1),
+        (4, 2),
+        (8, 4),
+    ]
+    assert {c.head_dim for c in (small, plain, large)} == {16}
+    assert (large.family, large.qkv_bias, plain.qkv_bias) == ("qwen2", True, False)
+
+
+@pytest.mark.parametrize("name", ["random:0:2x48", "distilled:9:1:permuted:0:random:0:2x48"])
+def test_a_width_that_heads_do_not_fit_into_is_told_before_anything_is_made(name):
+    with pytest.raises(UserError, match=r"random:0:2x48: a width of 48 .*a multiple of 32"):
+        check_base(read_config(str(TINY)), name)
 
 
 def test_the_distance_of_weights_is_relative_and_symmetric():

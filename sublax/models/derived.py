@@ -1,7 +1,7 @@
-"""Names of models that are made from another one by its name: twins and neighbours.
+"""Names of models that are made from another one by its name: twins, neighbours, parts.
 
-`permuted:SEED:MODEL`, `rotated:SEED:MODEL` and `noisy:LEVEL:SEED:MODEL`, where MODEL is any name,
-one of these too.
+`permuted:SEED:MODEL`, `rotated:SEED:MODEL`, `noisy:LEVEL:SEED:MODEL` and `shallow:LAYERS:MODEL`,
+where MODEL is any name, one of these too.
 """
 
 import dataclasses
@@ -14,11 +14,13 @@ from sublax.models.config import DecoderConfig
 from sublax.models.noisy import add_noise
 from sublax.models.permuted import permute
 from sublax.models.rotated import rotate, untied
+from sublax.models.shallow import drop_layers, shallow_config
 
 FORMS = {
     "permuted": "permuted:SEED:MODEL",
     "rotated": "rotated:SEED:MODEL",
     "noisy": "noisy:LEVEL:SEED:MODEL",
+    "shallow": "shallow:LAYERS:MODEL",
 }
 
 
@@ -29,19 +31,28 @@ class Derivation:
     Attributes:
         kind: a key of `FORMS`.
         source: the other model's name.
-        seed: of what is drawn.
+        seed: of what is drawn; 0 where nothing is.
         level: of noise, relative to each matrix' root mean square.
+        layers: that are left of a shallow one.
     """
 
     kind: str
     source: str
-    seed: int
+    seed: int = 0
     level: float = 0.0
+    layers: int = 0
 
     def apply(
         self, params: dict[str, Any], config: DecoderConfig
     ) -> tuple[dict[str, Any], DecoderConfig]:
-        """The parameters and config made from those of the source."""
+        """The parameters and config made from those of the source.
+
+        Raises:
+            UserError: as `config_of`.
+        """
+        if self.kind == "shallow":
+            made = self.config_of(config)
+            return drop_layers(params, config, self.layers), made
         if self.kind == "rotated":
             return rotate(params, config, self.seed)
         if self.kind == "permuted":
@@ -49,7 +60,18 @@ class Derivation:
         return add_noise(params, self.level, self.seed), config
 
     def config_of(self, config: DecoderConfig) -> DecoderConfig:
-        """The config made from that of the source."""
+        """The config made from that of the source.
+
+        Raises:
+            UserError: more layers are to be left than there are.
+        """
+        if self.kind == "shallow":
+            if self.layers > config.num_layers:
+                raise UserError(
+                    f"shallow:{self.layers}:{self.source}: it has {config.num_layers} layers; "
+                    "leave as many or fewer"
+                )
+            return shallow_config(config, self.layers)
         return untied(config) if self.kind == "rotated" else config
 
 
@@ -62,6 +84,11 @@ def derivation_of(name: str) -> Derivation | None:
     kind, colon, rest = name.partition(":")
     if not colon or kind not in FORMS:
         return None
+    if kind == "shallow":
+        layers, _, source = rest.partition(":")
+        if not (layers.isdecimal() and int(layers) and source):
+            raise UserError(f"{name}: give {FORMS[kind]}, with a whole number from 1 for LAYERS")
+        return Derivation(kind, source, layers=int(layers))
     level, _, rest = rest.partition(":") if kind == "noisy" else ("0", "", rest)
     seed, _, source = rest.partition(":")
     try:

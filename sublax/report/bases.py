@@ -28,6 +28,8 @@ _KINDS: dict[str, tuple[str, Any]] = {
     "rotated": (CATEGORIES[5], "^"),
     "noisy": (CATEGORIES[4], "o"),
     "distilled": (CATEGORIES[2], "v"),
+    "shallow": (CATEGORIES[3], "P"),
+    "another size": (CATEGORIES[0], "h"),
     "another base": (CATEGORIES[1], "X"),
 }
 _OTHER_SHAPE = 1.75  # where, on the axis of weights, those stand that cannot be compared
@@ -168,7 +170,12 @@ def _kind(cell: Mapping[str, Any]) -> str:
         kind = other.partition(":")[0]
         if other.endswith(f":{one}") and kind in _KINDS:
             return kind
-    return "another base"
+    return "another size" if _unsized(teacher) == _unsized(student) else "another base"
+
+
+def _unsized(base: str) -> str:
+    """A random base's name without its size."""
+    return re.sub(r":[0-9]+x[0-9]+$", "", base)
 
 
 def _short(base: str) -> str:

@@ -29,7 +29,7 @@ from sublax.training.step import Frozen, Objective
 
 
 def make_random(run: Run, name: str, base: RandomBase) -> Model:
-    """Makes `random:SEED` or `random:SEED:FAMILY`."""
+    """Makes `random:SEED[:FAMILY][:LAYERSxWIDTH]`."""
     pairs = pretraining_pairs(run, base.seed)
     rows = [row for name in run.config.teacher.rows for _, row in teacher_rows(run, name)]
     known = [*pairs, *((_text(row["prompt"]), row["completion"]) for row in rows)]
