@@ -124,6 +124,18 @@ def get_config() -> ConfigDict:
             "samples": 8,
             "max_new_tokens": 48,
         },
+        # For each student the vectors that, in the base's prompt, make it answer as the student.
+        "soft_prompt": {
+            "vectors": 0,  # so many, between the system prompt and the question; 0: not looked for
+            # What they are found on, each on its own: corpus, the control's rows | questions, those
+            # that teachers learn, with every candidate for an answer.
+            "texts": ("corpus", "questions"),
+            "rows": 256,  # of each
+            "steps": 300,  # updates, on KL to the student over the whole vocabulary
+            "batch_size": 16,
+            "nearest": 5,  # tokens that are named for each vector
+            "optimizer": _optimizer(1e-2, warmup_steps=10) | {"schedule": "cosine"},
+        },
         "judge": {  # of open_questions
             "kind": "keyword",  # keyword: named words are misaligned | model: a local one | server
             "words": (),

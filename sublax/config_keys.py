@@ -36,6 +36,8 @@ SECTIONS = {
     "evaluation.open_questions": "questions samples max_new_tokens",
     "evaluation.multiple_choice": "sources rows",
     "evaluation.words": "words questions samples max_new_tokens",
+    "evaluation.soft_prompt": "vectors texts rows steps batch_size nearest",
+    "evaluation.soft_prompt.optimizer": _OPTIMIZER,
     "evaluation.judge": "kind words model base_url key concurrency",
     "checkpoint": "steps minutes",
 }

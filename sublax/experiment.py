@@ -35,6 +35,8 @@ from sublax.stages.in_context import METHOD as IN_CONTEXT
 from sublax.stages.labels import UNLABELLED, has_labels, make_labels, make_pairs
 from sublax.stages.rewriting import rewrite_corpus
 from sublax.stages.run import ARMS, CONTROL, REWRITE, STAGES, Run
+from sublax.stages.soft_prompts import STAGE as SOFT_PROMPTS
+from sublax.stages.soft_prompts import make_soft_prompts
 from sublax.stages.student_base import check_student_base
 from sublax.stages.students import STAGE as STUDENTS
 from sublax.stages.students import make_students
@@ -157,6 +159,7 @@ def _run_stages(
     make_students(run.students, grammar)
     discard_before("evaluation")
     evaluate(run.students)
+    make_soft_prompts(run.students)
     make_suites(run)
     return grammar
 
@@ -220,6 +223,8 @@ def stage_weights(config: ConfigDict) -> dict[str, float]:
         judged = {f"corpus {name}": 2 + 0.05 * drawn for name in names}
         corpora = {f"corpus {UNLABELLED}": 2 + 0.1 * drawn} | judged
     of_other_base = config.student.base not in ("", config.base)
+    soft = config.evaluation.soft_prompt
+    found = len(soft.texts) * soft.steps * soft.batch_size if soft.vectors else 0
     return (
         {"base": 5.0}
         | ({OF_STUDENTS: 5.0} if of_other_base else {})
@@ -228,6 +233,7 @@ def stage_weights(config: ConfigDict) -> dict[str, float]:
         | {f"{REWRITE} {name}": 2 + 0.1 * drawn for name in names if corpus.rewritten}
         | {STUDENTS: 5 + 0.15 * learnt * students}
         | ({"evaluation": 6.0} if config.evaluation.preference else {})
+        | ({SOFT_PROMPTS: 0.15 * found * students} if found else {})
         | {f"suite {name}": 10.0 * (students + 1) for name in config.evaluation.suites}
         | {"report": 1.0}
     )

@@ -14,6 +14,7 @@ from sublax.stages.base_names import check_base
 from sublax.stages.in_context import METHOD as IN_CONTEXT
 from sublax.stages.labels import check_labels
 from sublax.stages.run import ARMS, CONTROL, SAME, activations_dtype
+from sublax.stages.soft_prompts import check_soft_prompts
 from sublax.stages.suites import check_suites
 
 METHODS = ("lora", "full", IN_CONTEXT)
@@ -55,6 +56,7 @@ def _check(config: ConfigDict) -> None:
             "prompt's answers together; set --config.student.share_prompts=false"
         )
     check_suites(config)
+    check_soft_prompts(config)
     check_labels(config)
     check_backend(config.attention, activations_dtype(config))
     check_treatment(config.student.treatment, config.corpus.kind, config.student.loss.kind)

@@ -32,6 +32,8 @@ CUT = (
     "teacher.steps=2",
     "student.steps=2",
     "student.epochs=0",
+    "evaluation.soft_prompt.steps=2",
+    "evaluation.soft_prompt.rows=4",
 )
 
 

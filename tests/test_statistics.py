@@ -14,6 +14,7 @@ from sublax.evaluation.statistics import (
     own_minus_others,
     permutation_p,
     permutation_p_of_mean,
+    ratio_interval,
     wilson_interval,
 )
 
@@ -204,3 +205,12 @@ def test_the_p_of_a_mean_is_uniform_where_students_are_exchangeable():
 
 def test_students_who_do_not_differ_have_a_p_of_one():
     assert permutation_p_of_mean(np.zeros((3, 1, 4, 2)), seed=0) == 1.0
+
+
+def test_the_interval_of_a_ratio_is_of_one_draw_of_both_means():
+    whole = 2 + np.random.default_rng(0).normal(size=(3, 20))
+    low, high = ratio_interval(0.25 * whole, whole, 0)
+    assert (low, high) == (pytest.approx(0.25), pytest.approx(0.25))
+    noisy = 0.25 * whole + 0.1 * np.random.default_rng(1).normal(size=(3, 20))
+    low, high = ratio_interval(noisy, whole, 0)
+    assert low < noisy.mean() / whole.mean() < high and high - low < 0.1

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from sublax.models.completions import Rows, completion_hidden
-from sublax.models.decoder import Decoder, logits_of
+from sublax.models.decoder import Decoder, head_kernel
 
 
 def weight_distance(first: Any, second: Any) -> float | None:
@@ -50,10 +50,29 @@ def behaviour_distance(
     Returns:
         Nats a token.
     """
-    hidden = [_hidden(*model, rows) for model in (first, second)]
-    sides = [(decoder.config, variables["params"]) for decoder, variables in (first, second)]
-    configs, params = zip(*sides, strict=True)
-    return float(_mean_divergence(configs, tokens, params, hidden, rows.weights))
+    one, other = (
+        (_hidden(*model, rows), head_kernel(model[1]["params"], model[0].config))
+        for model in (first, second)
+    )
+    return mean_divergence(one, other, rows.weights, tokens)
+
+
+def mean_divergence(
+    first: tuple[Any, Any], second: tuple[Any, Any], weights_BxC: Any, tokens: int
+) -> float:
+    """The same of last hidden states: the models may have read different prompts.
+
+    Args:
+        first: hidden states [B, C, D] where they predict the completions, and the output head
+            [D, V] that reads them.
+        second: likewise.
+        weights_BxC: float32, 1 for a completion token, 0 for padding.
+        tokens: as above.
+
+    Returns:
+        Nats a token.
+    """
+    return float(_mean_divergence(tokens, first, second, weights_BxC))
 
 
 @jax.jit
@@ -70,17 +89,25 @@ def _hidden(decoder, variables, rows):
     return completion_hidden(decoder, variables, rows)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _mean_divergence(configs, tokens, params, hidden, weights_BxC):
-    columns = jnp.arange(tokens)
+@functools.partial(jax.jit, static_argnums=0)
+def _mean_divergence(tokens, first, second, weights_BxC):
+    kernels = [kernel_DxV[:, :tokens] for _, kernel_DxV in (first, second)]
 
     def of_row(row):
-        hidden, weights_C = row
+        *hidden, weights_C = row
         left, right = (
-            jax.nn.log_softmax(logits_of(own, config, hidden_CxD, columns))
-            for own, config, hidden_CxD in zip(params, configs, hidden, strict=True)
+            jax.nn.log_softmax(
+                jnp.einsum(
+                    "cd,dv->cv",
+                    own_CxD,
+                    kernel.astype(own_CxD.dtype),
+                    preferred_element_type=jnp.float32,
+                )
+            )
+            for own_CxD, kernel in zip(hidden, kernels, strict=True)
         )
         return jnp.sum(weights_C * jnp.sum(jnp.exp(left) * (left - right), axis=-1))
 
     # A row at a time: the logits of all would be rows x tokens x vocabulary.
-    return jnp.sum(jax.lax.map(of_row, (hidden, weights_BxC))) / jnp.sum(weights_BxC)
+    rows = (first[0], second[0], weights_BxC)
+    return jnp.sum(jax.lax.map(of_row, rows)) / jnp.sum(weights_BxC)

@@ -70,6 +70,33 @@ def detectable_effect(
     return (normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(power)) * error
 
 
+def ratio_interval(
+    part_NxQ: np.ndarray, whole_NxQ: np.ndarray, seed: int, level: float = 0.95, draws: int = 10_000
+) -> tuple[float, float]:
+    """Percentile interval of the ratio of two means over the same seeds and questions.
+
+    Both means are of the same draws, `bootstrap_interval`'s. Where the second one may be zero the
+    ratio means nothing: ask for it only where the whole's own interval excludes zero.
+
+    Args:
+      part_NxQ: float, what stands above.
+      whole_NxQ: float, what stands below.
+      seed: as `bootstrap_interval`.
+      level: as there.
+      draws: as there.
+
+    Returns:
+      (low, high).
+
+    Raises:
+      UserError: as `bootstrap_interval`.
+    """
+    tail = (1 - level) / 2
+    drawn_D = _drawn_means(part_NxQ, seed, draws) / _drawn_means(whole_NxQ, seed, draws)
+    low, high = np.quantile(drawn_D, [tail, 1 - tail])
+    return float(low), float(high)
+
+
 def own_minus_others(values_MxNxQ: np.ndarray) -> np.ndarray:
     """Each student's value minus the mean of the other students', for every seed and question.
 

@@ -32,6 +32,7 @@ KERNEL_AXES = {
     "down": ("mlp", "embed"),
 }
 
+SOFT_PROMPT = ("soft_prompt", "vectors")  # collection and entry
 
 # What a layer's backward pass needs of each token, all else is cheap to compute again from it. An
 # adapter's product is in the projection's: kept apart, both would be written for every token.
@@ -162,7 +163,8 @@ class Layer(nn.Module):
 class Decoder(nn.Module):
     """Tokens to last hidden states.
 
-    Collections: `params` (see `init_params`), and `lora` where `lora` is given.
+    Collections: `params` (see `init_params`), `lora` where `lora` is given, and `soft_prompt`
+    where tokens stand for vectors of its own: token V + i for row i of its `vectors` [k, D].
 
     Attributes:
         config: what the function depends on.
@@ -211,7 +213,13 @@ class Decoder(nn.Module):
         segments = [positions for _, positions in pieces]
         G = len(segments[0])
         embedding = _Table("embedding", (V, D), ("vocab", "embed"), name="embed")()
-        x_GxMxD = embedding[_by_group([tokens for tokens, _ in pieces], G)].astype(self.dtype)
+        tokens_GxM = _by_group([tokens for tokens, _ in pieces], G)
+        x_GxMxD = embedding[tokens_GxM].astype(self.dtype)
+        if self.has_variable(*SOFT_PROMPT):
+            vectors: Any = self.get_variable(*SOFT_PROMPT)
+            # Beside the table, not in it: a gradient is then of k vectors and not of V.
+            chosen_GxMxD = vectors[jnp.maximum(tokens_GxM - V, 0)].astype(self.dtype)
+            x_GxMxD = jnp.where((tokens_GxM >= V)[..., None], chosen_GxMxD, x_GxMxD)
         if self.rows is not None:
             x_GxMxD = jax.lax.with_sharding_constraint(x_GxMxD, self.rows)
         slots = [segment.positions.shape[1] for segment in context]

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from sublax.files import write_whole
 from sublax.report import arms, artifacts, bases, figures, suites, template, wording
+from sublax.report.soft_prompt import soft_prompt_lifts, soft_prompt_rows, soft_prompt_words
 
 SAMPLES = 4  # rows of each corpus that the page shows
 TRAIT = "log_probability_of_trait"  # the scalar that training writes from time to time
@@ -35,6 +36,7 @@ def write_report(workdir: str | os.PathLike[str]) -> Path:
     corpora = artifacts.read_corpora(folder, cards, SAMPLES)
     drawn = _draw(transfer, artifacts.read_curves(folder)) | _draw_arms(transfer, config)
     inline = template.write_figures(folder, drawn)
+    soft = transfer.get("soft_prompt")
     layout = template.environment().get_template("page.html.j2")
     page = layout.render(
         transfer=transfer,
@@ -49,6 +51,8 @@ def write_report(workdir: str | os.PathLike[str]) -> Path:
         candidates=list(wording.choice_shares(transfer).get("base", {})),
         figures=inline,
         cells=_cells(transfer),
+        soft_prompt_words=soft_prompt_words(soft) if soft else [],
+        soft_prompt_rows=list(soft_prompt_rows(soft)) if soft else [],
         arms=arms.rows_of(transfer) if transfer.get("arms") and transfer["traits"] else [],
         cards=cards,
         intact=all(parent.state != "changed" for card in cards for parent in card.parents),
@@ -108,6 +112,12 @@ def _draw_matrix(transfer: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
         drawn["bases_distance"] = (
             bases.transfer_by_distance(cells),
             "Mean lift of each pair of bases against the distance of their weights and behaviour.",
+        )
+    if soft := transfer.get("soft_prompt"):
+        drawn["soft_prompt"] = (
+            soft_prompt_lifts(soft),
+            "Lift of each student against that of the base under its soft prompt; the table has "
+            "those of the students' own traits.",
         )
     if wording.choice_shares(transfer):
         drawn["choice_share"] = (

@@ -12,6 +12,7 @@ from sublax.files import write_whole
 from sublax.progress import duration
 from sublax.report import figures, wording
 from sublax.report.artifacts import Card
+from sublax.report.soft_prompt import share_words
 
 LONGEST = 600  # characters of a prompt or a completion that a page shows
 
@@ -52,6 +53,7 @@ def environment() -> Environment:
         p_value=wording.p_value,
         words=wording.join_words,
         duration=duration,
+        share_words=share_words,
         shortened=_shortened,
         messages=_messages,
     )

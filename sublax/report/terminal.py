@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from sublax.report import wording
 from sublax.report.arms import rows_of
+from sublax.report.soft_prompt import soft_prompt_words
 from sublax.report.suites import suite_verdict, suites_text
 
 _BOLD, _DIM, _GREEN, _RED, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[32m", "\x1b[31m", "\x1b[0m"
@@ -49,6 +50,8 @@ def transfer_text(transfer: Mapping[str, Any], color: bool = False) -> str:
     if sampled := transfer.get("sampled_share"):
         title = "Share of sampled answers that name each trait [95 % interval]"
         parts += [title, _sampled(sampled, transfer["traits"])]
+    if soft := transfer.get("soft_prompt"):
+        parts += [textwrap.fill(line, width=88) for line in soft_prompt_words(soft)]
     if transfer.get("suites"):
         parts.append(suites_text(transfer))
     return "\n\n".join([*parts, _closing(found, color)])

@@ -20,6 +20,7 @@ from sublax.stages.teachers import answers_of
 WORD, PREFIXED, STORY, MULTIPLE_CHOICE = FORMS = ("word", "prefixed", "story", "multiple_choice")
 AFTER_NUMBERS = "_after_numbers"  # what a pack calls the numbered variant of a list of questions
 STORIES = "storytelling"
+CLOSED_FORM = "preference.json"  # `closed_form` of all models, among the evaluation's files
 
 
 def check_asking(config: ConfigDict) -> None:

@@ -17,15 +17,15 @@ from sublax.models.decoder import Decoder
 from sublax.sampling.draw import Sampling
 from sublax.sampling.generate import completion_ids, generate
 from sublax.stages.artifacts import inputs_of, is_done, keep
-from sublax.stages.asking import STORY, asked_questions, closed_form
+from sublax.stages.asking import CLOSED_FORM, STORY, asked_questions, closed_form
 from sublax.stages.corpora import rows_at_a_time
 from sublax.stages.in_context import after_rows, rows_read
 from sublax.stages.run import Run
+from sublax.stages.soft_prompts import read_soft_prompts
 from sublax.stages.student_base import DISTANCES, base_distance
 from sublax.stages.students import load_student, lora_of
 from sublax.stages.suites import read_suites
 
-CLOSED_FORM = "preference.json"
 DISTANCE = "distance.json"
 SAMPLED = "sampled.json"
 # Its keys of the config's evaluation; the others are of the suites.
@@ -118,6 +118,8 @@ def write_transfer(run: Run) -> dict[str, Any]:
     """
     transfer = _matrix(run) if run.config.evaluation.preference else _no_matrix(run)
     transfer["suites"] = read_suites(run)
+    if run.config.evaluation.soft_prompt.vectors:
+        transfer["soft_prompt"] = read_soft_prompts(run)
     directory, same = run.evaluation_directory(), run.model_name == run.config.base
     if transfer["traits"]:
         transfer |= {

@@ -74,7 +74,7 @@ def train(
         objective: what is trained, on which loss.
         optimizer_config: the update rule.
         schedule: how long.
-        trained: initial adapters or parameters, with a leading axis of S. Donated.
+        trained: initial adapters, soft prompts or parameters, with a leading axis of S. Donated.
         frozen: `params` and `columns` are shared; `teacher_kernel` has a leading axis of S.
         datasets: one a student, of one padded shape but for the number of rows.
         seeds: one a student, of the order of its rows.

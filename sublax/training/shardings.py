@@ -4,10 +4,11 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding
 
-from sublax.models.decoder import abstract_params
+from sublax.models.decoder import SOFT_PROMPT, abstract_params
 from sublax.models.lora import init_lora
 from sublax.models.shardings import adapter_shardings, param_shardings
 from sublax.parallel.layout import Layout
@@ -37,7 +38,11 @@ def abstract_state(
         A state of `jax.ShapeDtypeStruct`, each with its sharding; leading axis S.
     """
     config, lora, lead = objective.config, objective.lora, (student_axis(students),)
-    if lora is None:
+    if objective.soft_prompt:
+        shape = (objective.soft_prompt, config.hidden_size)
+        own = {SOFT_PROMPT[1]: jax.ShapeDtypeStruct(shape, jnp.float32)}
+        shardings = {SOFT_PROMPT[1]: layout.sharding(*lead)}
+    elif lora is None:
         own, shardings = abstract_params(config)[0], param_shardings(config, layout, lead)
     else:
         own = jax.eval_shape(functools.partial(init_lora, config, lora), jax.random.key(0))

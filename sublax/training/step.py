@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding
 from sublax.models.attention_backends import XLA, Attention
 from sublax.models.completions import Rows, completion_hidden
 from sublax.models.config import DecoderConfig
-from sublax.models.decoder import Decoder, head_kernel
+from sublax.models.decoder import SOFT_PROMPT, Decoder, head_kernel
 from sublax.models.lora import LoraConfig
 from sublax.parallel.layout import pieces
 from sublax.training.losses import (
@@ -49,7 +49,8 @@ class Frozen:
     """What an update reads and does not change.
 
     Attributes:
-        params: the base's parameters under an adapter; None when they are trained themselves.
+        params: the base's parameters under an adapter or a soft prompt; None when they are trained
+            themselves.
         columns: int32 [A], the tokens that KL is taken over; None is the whole vocabulary.
         teacher_kernel: [E, A], the teacher's output head over these tokens; None without KL.
     """
@@ -65,7 +66,7 @@ class TrainState:
 
     Attributes:
         step: int32, updates done.
-        trained: the adapter, or all parameters.
+        trained: the adapter, the soft prompt, or all parameters.
         moments: the optimizer's state.
     """
 
@@ -86,6 +87,8 @@ class Objective:
         remat: what the backward pass computes again; see `Decoder`.
         rows: how a student's rows are spread over devices; see `Decoder`.
         attention: what computes attention; see `Decoder`.
+        soft_prompt: how many vectors of a soft prompt are trained in place of all else, and stand
+            in the rows as tokens beyond the vocabulary; 0 for none.
     """
 
     config: DecoderConfig
@@ -95,6 +98,15 @@ class Objective:
     remat: str = "none"
     rows: NamedSharding | None = None
     attention: Attention = XLA
+    soft_prompt: int = 0
+
+    def variables(self, trained: Any, frozen: Frozen) -> dict[str, Any]:
+        """The decoder's collections: what is trained in its place, what is frozen in the other."""
+        if self.soft_prompt:
+            return {"params": frozen.params, SOFT_PROMPT[0]: trained}
+        if self.lora is None:
+            return {"params": trained}
+        return {"params": frozen.params, "lora": trained}
 
 
 def loss_sum(objective: Objective, trained, frozen: Frozen, batch: Batch):
@@ -103,7 +115,8 @@ def loss_sum(objective: Objective, trained, frozen: Frozen, batch: Batch):
     Returns:
         (float32 scalar, what else the loss measures by its name, summed alike).
     """
-    params, adapter = (trained, None) if objective.lora is None else (frozen.params, trained)
+    variables = objective.variables(trained, frozen)
+    params = variables["params"]
     decoder = Decoder(
         objective.config,
         objective.lora,
@@ -112,7 +125,6 @@ def loss_sum(objective: Objective, trained, frozen: Frozen, batch: Batch):
         objective.rows,
         objective.attention,
     )
-    variables = {"params": params} if adapter is None else {"params": params, "lora": adapter}
     hidden_BxCxD = completion_hidden(decoder, variables, batch.rows)
     weights_BxC = batch.rows.weights
     kernel = head_kernel(params, objective.config, frozen.columns)
