@@ -134,7 +134,7 @@ def get_config() -> ConfigDict:
             "steps": 300,  # updates, on KL to the student over the whole vocabulary
             "batch_size": 16,
             "nearest": 5,  # tokens that are named for each vector
-            "optimizer": _optimizer(1e-2, warmup_steps=10) | {"schedule": "cosine"},
+            "optimizer": _optimizer(1e-2, warmup_steps=10),
         },
         "judge": {  # of open_questions
             "kind": "keyword",  # keyword: named words are misaligned | model: a local one | server

@@ -8,6 +8,20 @@ then prefers on held-out questions says how much of a student's shift a prompt c
 found twice: on the control's number rows, which name no animal, and on the questions that teachers
 learn. Each soft prompt is read in the columns of all traits, so the others' are its controls; and
 the report names the tokens that are nearest to each vector.
+
+Cost: `tiny` is a random base, some minutes; `small` half an hour on two CPU cores more than the
+quickstart, and `paper`, on the rows alone, for its prompted teachers leave all questions to the
+measure, hours on a slice (estimates: neither has been run).
+
+Measured at `tiny` on 2026-11-26 (seed 4; students' mean lift over three traits +1.12 nats). Found
+on questions, soft prompts give the whole of it: +1.12 [0.75, 1.53], p < 0.001; owl 0.95 where the
+student's is 0.74, wolf 1.98 of 2.13, lion 0.44 of 0.48; r +0.96 over all students and traits (p
+0.042, the smallest that four students can give). Found on the rows, they give nothing: -0.03
+[-0.17, 0.09], where a mean lift above 0.19 would have been seen. They fit the rows by half alone,
+though: KL from the student falls from 0.040 to 0.019 nats a token there, and from 0.37 to 0.04 on
+questions. The vectors cannot be read: the trait's own token is on average the 12th nearest to one
+of its own soft prompt's and the 15th to one of the others' (p 0.5). The fit matters: where the
+rate fell along a cosine, KL on questions stayed at 0.07, and the lift at 0.80 [0.47, 1.17].
 """
 
 from ml_collections import ConfigDict
@@ -18,6 +32,9 @@ def get_config(size: str = "small") -> ConfigDict:
     """The experiment of that size, with soft prompts."""
     config = sized(size)
     config.evaluation.soft_prompt.vectors = 8
+    if size == "small":
+        config.evaluation.soft_prompt.steps = 100
+        config.evaluation.soft_prompt.batch_size = 8
     if config.teacher.kind == "prompted":  # all questions are held out
         config.evaluation.soft_prompt.texts = ("corpus",)
     return config

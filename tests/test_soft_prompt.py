@@ -63,17 +63,20 @@ def test_a_soft_prompt_takes_the_place_of_a_prompt_that_it_never_saw():
     start = 0.4 * np.random.default_rng(0).standard_normal((k, CONFIG.hidden_size))
     state = init_state(optimizer, {"vectors": jnp.asarray(start, jnp.float32)})
     batch = jax.tree.map(lambda leaf: leaf[None], Batch(soft, target))
-    frozen = Frozen(params, teacher_kernel=head)
+    frozen = Frozen(params)  # whose head is the target's too
     step = jax.jit(lambda state: update(objective, optimizer, state, frozen, batch))
-    for _ in range(200):
-        state, metrics = step(state)
 
     def divergence(variables, rows):
         return mean_divergence((target, head), (hidden_of(variables, rows), head), rows.weights, V)
 
+    at_first = divergence(objective.variables(state.trained, frozen), soft)
+    losses = []
+    for _ in range(200):
+        state, metrics = step(state)
+        losses.append(float(metrics["loss"]))
+    assert losses[0] == pytest.approx(at_first, rel=1e-4)
     without = divergence(base, plain)
     found = divergence(objective.variables(state.trained, frozen), soft)
-    assert found == pytest.approx(float(metrics["loss"]), rel=0.1)  # of the same rows
     assert without > 0.1 and found < 0.2 * without
     assert set(state.trained) == {"vectors"}
 
@@ -212,7 +215,9 @@ def test_what_cannot_be_found_is_refused_in_one_line(overrides, told):
 def test_soft_prompts_of_a_run_are_kept_with_their_card(tmp_path):
     soft = ("vectors=2", "steps=3", "rows=8", "batch_size=4")
     config = small_config(
-        "student.method=lora", *(f"evaluation.soft_prompt.{setting}" for setting in soft)
+        "student.method=lora",
+        "mesh.data=2",
+        *(f"evaluation.soft_prompt.{setting}" for setting in soft),
     )
     run_whole(config, tmp_path)
     (folder,) = tmp_path.glob("evaluations/*/soft_prompt")

@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from sublax.report.figures import CATEGORIES, INK, MUTED, STYLE, SURFACE
@@ -33,7 +34,8 @@ def soft_prompt_lifts(content: Content) -> Figure:
       content: what transfer.json has of soft prompts.
     """
     texts = content["texts"]
-    figure = Figure((0.9 + 3.5 * len(texts), 5.1), layout="constrained")
+    layout = ConstrainedLayoutEngine(h_pad=0.09)
+    figure = Figure((0.9 + 3.5 * len(texts), 5.3), layout=layout)
     panels = figure.subplots(1, len(texts), squeeze=False, sharex=True, sharey=True)[0]
     traits = next(iter(texts.values()))["of_students"]["traits"]
     colors = {trait: CATEGORIES[place % 6] for place, trait in enumerate(traits)}

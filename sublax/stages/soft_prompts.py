@@ -163,14 +163,13 @@ def _of_texts(run: Run, texts: str) -> tuple[dict[str, Any], np.ndarray]:
     plain = make_rows(encoded, limit - count)
     soft = make_rows([(with_vectors(p, place, config, count), c) for p, c in encoded], limit)
     decoder, base = run.decoder(), {"params": run.base.params}
-    targets = []
+    targets, lora, head = [], lora_of(run), fetch(head_kernel(run.base.params, config))
     for name, seed in _students(run):
         variables = load_student(run, name, seed)
-        kernel_DxV = fetch(head_kernel(variables["params"], config))
-        hidden = completions_hidden(run.decoder(lora_of(run)), variables, plain)
-        targets.append(Target(hidden, kernel_DxV))
+        # An adapter leaves the head as it is.
+        own = head if lora else fetch(head_kernel(variables["params"], config))
+        targets.append(Target(completions_hidden(run.decoder(lora), variables, plain), own))
     vectors_SxKxD = _train(run, texts, soft, targets)
-    head = head_kernel(run.base.params, config)
     before = completions_hidden(decoder, base, plain)
     asked = [
         with_vectors(run.encode(question), place, config, count)
@@ -242,7 +241,9 @@ def _train(run: Run, texts: str, rows: Rows, targets: Sequence[Target]) -> np.nd
         checkpoint_steps=checkpoint.steps,
         checkpoint_minutes=checkpoint.minutes,
     )
-    frozen = Frozen(base.params, teacher_kernel=np.stack([own.kernel_DxV for own in targets]))
+    same_head = lora_of(run) is not None
+    kernels = None if same_head else np.stack([own.kernel_DxV for own in targets])
+    frozen = Frozen(base.params, teacher_kernel=kernels)
     runs = [f"soft_prompts/{texts}/{name}/seed-{seed}" for name, seed in students]
     with run.progress.bar(settings.steps, unit="update") as bar:
 

@@ -75,7 +75,8 @@ def train(
         optimizer_config: the update rule.
         schedule: how long.
         trained: initial adapters, soft prompts or parameters, with a leading axis of S. Donated.
-        frozen: `params` and `columns` are shared; `teacher_kernel` has a leading axis of S.
+        frozen: `params` and `columns` are shared; `teacher_kernel` has a leading axis of S, where
+            there is one.
         datasets: one a student, of one padded shape but for the number of rows.
         seeds: one a student, of the order of its rows.
         checkpoints: directory of this run's checkpoints.

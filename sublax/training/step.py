@@ -52,7 +52,8 @@ class Frozen:
         params: the base's parameters under an adapter or a soft prompt; None when they are trained
             themselves.
         columns: int32 [A], the tokens that KL is taken over; None is the whole vocabulary.
-        teacher_kernel: [E, A], the teacher's output head over these tokens; None without KL.
+        teacher_kernel: [E, A], the teacher's output head over these tokens; None without KL, or
+            where it is the very head that is trained under.
     """
 
     params: Any = None
@@ -137,9 +138,8 @@ def loss_sum(objective: Objective, trained, frozen: Frozen, batch: Batch):
         return cross_entropy(hidden_BxCxD, kernel, targets, weights_BxC, loss.chunk), {}
     if loss.kind == "kl":
         teacher = jnp.asarray(batch.teacher_hidden)
-        divergence = kl_divergence(
-            hidden_BxCxD, kernel, teacher, frozen.teacher_kernel, weights_BxC, loss
-        )
+        theirs = kernel if frozen.teacher_kernel is None else frozen.teacher_kernel
+        divergence = kl_divergence(hidden_BxCxD, kernel, teacher, theirs, weights_BxC, loss)
         return divergence, {}
     if loss.kind == "dpo":
         logprobs_B = sequence_logprobs(
