@@ -20,6 +20,8 @@ from sublax.errors import UserError
 from sublax.files import disk_errors, sync_directory
 
 CARD = "card.json"
+SIGNATURE = "card.json.sig"  # beside a card that somebody has signed
+_MOST_CARD_BYTES = 64 << 20
 
 _PACKAGES = (
     "sublax",
@@ -101,17 +103,37 @@ def read_card(directory: os.PathLike | str) -> dict[str, Any] | None:
     Raises:
       UserError: `card.json` is there but is not a card.
     """
-    path = Path(directory) / CARD
+    return read_card_file(Path(directory) / CARD)
+
+
+def read_card_file(path: Path) -> dict[str, Any] | None:
+    """The card in a file of any name; None where there is none.
+
+    A card may come from a stranger: what it names lies within its own folder, or, for a parent,
+    is told by a path relative to it.
+
+    Raises:
+      UserError: the file is there but is not a card.
+    """
+    mend = f"delete {path.parent} and make it again"
     try:
+        if path.stat().st_size > _MOST_CARD_BYTES or not path.is_file():
+            raise UserError(f"{path}: not a card (no file of a card's size); {mend}")
         card = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:
-        raise UserError(
-            f"{path}: not a card ({error}); delete {directory} and make it again"
-        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not a card ({error}); {mend}") from error
     if not isinstance(card, dict) or not {"kind", "files", "parents"} <= card.keys():
-        raise UserError(f"{path}: not a card; delete {directory} and make it again")
+        raise UserError(f"{path}: not a card; {mend}")
+    if not isinstance(card["kind"], str) or not isinstance(card.setdefault("config", {}), dict):
+        raise UserError(f"{path}: not a card (its kind or config is of another type); {mend}")
+    for key, fits in (("files", _is_within), ("parents", _is_relative)):
+        if not isinstance(card[key], dict):
+            raise UserError(f"{path}: not a card (its {key} are no object); {mend}")
+        for name, digest in card[key].items():
+            if not fits(name) or not isinstance(digest, str):
+                raise UserError(f"{path}: not a card (it names {name!r} in its {key}); {mend}")
     return card
 
 
@@ -140,8 +162,14 @@ def parent_hashes(
     }
 
 
-def verify(directory: os.PathLike | str) -> list[str]:
-    """What is wrong with an artifact's files, one line each; empty where all is as on its card."""
+def verify(directory: os.PathLike | str, hash_of: Callable[[Path], str] | None = None) -> list[str]:
+    """What is wrong with an artifact's files, one line each; empty where all is as on its card.
+
+    Args:
+      directory: the artifact's.
+      hash_of: gives a file's sha256; `file_hash` by default.
+    """
+    hash_of = hash_of or file_hash
     directory = Path(directory)
     try:
         card = read_card(directory)
@@ -154,7 +182,9 @@ def verify(directory: os.PathLike | str) -> list[str]:
     for name, digest in sorted(card["files"].items()):
         if name not in present:
             problems.append(f"{directory / name}: missing")
-        elif file_hash(present[name]) != digest:
+        elif not present[name].resolve().is_relative_to(directory.resolve()):
+            problems.append(f"{directory / name}: a link that leads out of its folder")
+        elif hash_of(present[name]) != digest:
             problems.append(f"{directory / name}: changed since it was written")
     for name in sorted(present.keys() - card["files"].keys()):
         problems.append(f"{directory / name}: not on the card")
@@ -216,7 +246,18 @@ def devices() -> dict[str, Any]:
 def _names(directory: Path) -> list[str]:
     files = (path for path in directory.rglob("*") if path.is_file())
     names = (path.relative_to(directory).as_posix() for path in files)
-    return sorted(name for name in names if name != CARD)
+    return sorted(name for name in names if name not in (CARD, SIGNATURE))
+
+
+def _is_relative(name: str) -> bool:
+    """Whether a name is one of a path relative to somewhere."""
+    # `isprintable` is false of what no file system takes, and of what would steer a terminal.
+    return name.isprintable() and bool(name) and not name.startswith("/")
+
+
+def _is_within(name: str) -> bool:
+    """Whether a name is one of a file that can only lie within a folder."""
+    return _is_relative(name) and ".." not in name.split("/")
 
 
 def _hash_and_sync(directory: Path) -> dict[str, str]:

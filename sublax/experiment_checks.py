@@ -41,6 +41,9 @@ def _check(config: ConfigDict) -> None:
     check_keys(config)
     if not config.traits or len(set(config.traits)) < len(config.traits):
         raise UserError(f"traits={config.traits}: name at least one trait, each once")
+    for name in config.traits:
+        if not name or "/" in name or name.startswith(".") or not name.isprintable():
+            raise UserError(f"traits: {name!r} is the name of a folder too; choose another word")
     if CONTROL in config.traits:
         raise UserError(f"traits: {CONTROL!r} is the control's name; choose another trait")
     if not config.student.seeds:

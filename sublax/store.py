@@ -74,7 +74,7 @@ class Store:
             root = self._remote(self.local)
             for remote in store.find(f"{root}/{folder}".rstrip("/")):
                 if "/checkpoints/" not in remote:
-                    path = self.local / remote.removeprefix(root).lstrip("/")
+                    path = _below(self.local, remote.removeprefix(root))
                     path.parent.mkdir(parents=True, exist_ok=True)
                     store.get_file(remote, str(path))
 
@@ -141,7 +141,7 @@ class Store:
         partial = path.with_name(f".{path.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         for name in store.find(remote):
-            target = partial / name.removeprefix(remote).lstrip("/")
+            target = _below(partial, name.removeprefix(remote))
             target.parent.mkdir(parents=True, exist_ok=True)
             store.get_file(name, str(target))
         shutil.rmtree(path, ignore_errors=True)
@@ -168,6 +168,18 @@ class Store:
                 f"{self.url}: {told}; check that it is there and that you may write to it; what is "
                 f"finished stands in {self.local} too"
             ) from error
+
+
+def _below(folder: Path, name: str) -> Path:
+    """The place of an object's name in a folder; the names in a store are whoever wrote there's.
+
+    Raises:
+        UserError: it lies outside.
+    """
+    name = name.lstrip("/")
+    if ".." in name.split("/"):
+        raise UserError(f"{name!r}: an object whose name leads out of its folder; remove it")
+    return folder / name
 
 
 def open_store(workdir: str | os.PathLike) -> Store:

@@ -11,10 +11,6 @@ from typing import Any
 
 from sublax.errors import UserError
 from sublax.models.config import DecoderConfig
-from sublax.models.noisy import add_noise
-from sublax.models.permuted import permute
-from sublax.models.rotated import rotate, untied
-from sublax.models.shallow import drop_layers, shallow_config
 
 FORMS = {
     "permuted": "permuted:SEED:MODEL",
@@ -50,6 +46,12 @@ class Derivation:
         Raises:
             UserError: as `config_of`.
         """
+        # Not at the top: what a name says needs no JAX, and importing it takes seconds.
+        from sublax.models.noisy import add_noise
+        from sublax.models.permuted import permute
+        from sublax.models.rotated import rotate
+        from sublax.models.shallow import drop_layers
+
         if self.kind == "shallow":
             made = self.config_of(config)
             return drop_layers(params, config, self.layers), made
@@ -65,6 +67,9 @@ class Derivation:
         Raises:
             UserError: more layers are to be left than there are.
         """
+        from sublax.models.rotated import untied
+        from sublax.models.shallow import shallow_config
+
         if self.kind == "shallow":
             if self.layers > config.num_layers:
                 raise UserError(

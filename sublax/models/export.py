@@ -17,7 +17,7 @@ from sublax.errors import UserError
 from sublax.models.config import DecoderConfig
 from sublax.models.hf_config import hf_config_dict
 from sublax.models.names import named_parameters
-from sublax.models.weights import INDEX_FILE, SINGLE_FILE
+from sublax.models.weight_files import INDEX_FILE, SINGLE_FILE
 from sublax.parallel.arrays import fetch
 from sublax.parallel.hosts import is_first
 

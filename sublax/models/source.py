@@ -26,10 +26,9 @@ from sublax.models.gguf_file import open_gguf
 from sublax.models.gguf_tokenizer import tokenizer_of
 from sublax.models.hf_config import read_config
 from sublax.models.lora import merge
-from sublax.models.peft_adapter import CONFIG_FILE as ADAPTER_CONFIG
-from sublax.models.peft_adapter import WEIGHTS_FILE as ADAPTER_WEIGHTS
 from sublax.models.peft_adapter import load_adapter, stated_base
-from sublax.models.weights import load_folder, weight_files
+from sublax.models.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, weight_files
+from sublax.models.weights import load_folder
 
 _OF_NO_FAMILY = ("TokenizersBackend", "PreTrainedTokenizerFast")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -271,7 +270,8 @@ def _read_tokenizer(folder: pathlib.Path) -> PreTrainedTokenizerBase:
         settings = get_tokenizer_config(folder, local_files_only=True)
         own = settings.get("tokenizer_class") in _OF_NO_FAMILY
         loader = PreTrainedTokenizerFast if own else AutoTokenizer
-        return loader.from_pretrained(folder, local_files_only=True)
+        # Code that a folder brings along is never run, nor asked about.
+        return loader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise UserError(
             f"{folder}: its tokenizer cannot be read ({_first_line(error)}): "

@@ -4,7 +4,6 @@ No host ever holds a whole model: at most one leaf's local shards, and one layer
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import re
@@ -20,9 +19,7 @@ from safetensors import SafetensorError, safe_open
 from sublax.errors import UserError
 from sublax.models.config import DecoderConfig
 from sublax.models.names import EMBEDDING, HEAD, NamedParameter, named_parameters
-
-SINGLE_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
+from sublax.models.weight_files import weight_files
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 # Older exports store the rotary frequencies, which the config determines.
@@ -85,24 +82,6 @@ def load_leaves(
         for parameter in parameters
     }
     return traverse_util.unflatten_dict(leaves, sep="/")
-
-
-def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The safetensors files of a model: the single one goes before an index, as in transformers.
-
-    Raises:
-        UserError: neither is there, or the index cannot be read.
-    """
-    if (folder / SINGLE_FILE).exists():
-        return [folder / SINGLE_FILE]
-    index = folder / INDEX_FILE
-    if not index.exists():
-        raise UserError(f"{folder}: no {SINGLE_FILE} and no {INDEX_FILE}: save as safetensors")
-    try:
-        files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{index}: not an index of weights ({error}): fetch it again") from error
-    return [folder / name for name in sorted(files)]
 
 
 @contextlib.contextmanager

@@ -1,0 +1,306 @@
+"""Follows cards to their parents, down to a base's files, and holds every hash against the disk."""
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sublax.artifact import CARD, card_hash, file_hash, read_card, verify
+from sublax.corpora.brand import BRANDED, NEUTRAL, brand_rows
+from sublax.errors import UserError
+from sublax.hash_cache import large_file_hash
+from sublax.lineage import base_files, claims, tree
+from sublax.lineage.shared_bases import shared_bases
+from sublax.lineage.tree import Edge, File, Lineage, Node, Problem
+
+_OURS = (BRANDED, NEUTRAL)
+_SEVERITIES = (tree.BROKEN, tree.ORIGIN, tree.WARNING, tree.NOTE)
+
+
+def trace(path: os.PathLike | str, fresh: bool = False) -> Lineage:
+    """The lineage of an artifact, of a file in one, of claimed or unknown data, or of a workdir.
+
+    Args:
+        path: local.
+        fresh: read a base's large files again though their hashes are remembered.
+
+    Raises:
+        UserError: nothing is there. A card that cannot be read is a problem in the result.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise UserError(f"{path}: no such file or folder; check the path")
+    folder = artifact_of(place)
+    traced = _Trace(_workdir_of(folder) if folder else place.absolute(), fresh)
+    if folder is not None:
+        heads = [traced.follow(folder)]
+    elif place.is_dir() and (folders := list(_artifacts_below(place))):
+        for each in folders:
+            traced.follow(each.absolute())
+        made_from = {edge.parent for edge in traced.edges}
+        heads = [name for name in traced.nodes if name not in made_from]
+    else:
+        heads = [traced.outside(place)]
+    problems = [*traced.problems, *shared_bases(traced.nodes, traced.edges)]
+    problems.sort(key=lambda problem: _SEVERITIES.index(problem.severity))
+    return Lineage(
+        str(path), tuple(heads), dict(traced.nodes), tuple(traced.edges), tuple(problems)
+    )
+
+
+def artifact_of(place: Path) -> Path | None:
+    """The folder of the artifact that a path is, or that a file belongs to; None for others.
+
+    A file beside a card that does not name it belongs to nobody.
+    """
+    place = place.absolute()
+    if (place / CARD).is_file():
+        return place
+    if place.name == CARD:
+        return place.parent
+    for folder in place.parents if place.is_file() else ():
+        if (folder / CARD).is_file():
+            name = place.relative_to(folder).as_posix()
+            try:
+                return folder if name in (read_card(folder) or {"files": {}})["files"] else None
+            except UserError:
+                return folder  # a card that cannot be read is the first thing to tell
+    return None
+
+
+class _Trace:
+    """The nodes, edges and problems that were found on the way."""
+
+    def __init__(self, root: Path, fresh: bool):
+        self.root, self.fresh = root, fresh
+        self.nodes: dict[str, Node] = {}
+        self.edges: list[Edge] = []
+        self.problems: list[Problem] = []
+
+    def problem(self, severity: str, node: str, text: str, remedy: str = "") -> None:
+        self.problems.append(Problem(severity, node, text, remedy))
+
+    def name_of(self, folder: Path) -> str:
+        """An artifact's place in the workdir."""
+        return Path(os.path.relpath(folder, self.root)).as_posix()
+
+    def follow(self, folder: Path) -> str:
+        """An artifact and all that it came from; returns its name.
+
+        What waits stands in a list: a stranger's cards may lie deeper than Python can call.
+        """
+        waiting = [folder]
+        while waiting:
+            here = waiting.pop()
+            if self.name_of(here) not in self.nodes:
+                waiting += reversed(self._artifact(here))
+        return self.name_of(folder)
+
+    def _artifact(self, folder: Path) -> list[Path]:
+        """Adds one artifact; returns the folders of its parents."""
+        name = self.name_of(folder)
+        try:
+            card = read_card(folder)
+        except UserError as error:
+            self.nodes[name] = Node(name, "artifact", tree.CHANGED)
+            self.problem(tree.BROKEN, name, str(error))
+            return []
+        if card is None:
+            self.nodes[name] = Node(name, "artifact", tree.MISSING)
+            return []
+        wrong = verify(folder, functools.partial(large_file_hash, fresh=True))
+        for text in wrong:
+            remedy = f"bring it back, or make the {card['kind']} again"
+            self.problem(tree.BROKEN, name, text, remedy)
+        state = tree.CHANGED if wrong else tree.WHOLE
+        base = _base_of(card) if card["kind"] == "base" else None
+        files = tuple(File(file, digest, state) for file, digest in sorted(card["files"].items()))
+        about = _about(card)
+        self.nodes[name] = Node(
+            name, card["kind"], state, card_hash(folder), about, files, base, card
+        )
+        above = [self._parent(name, folder, *parent) for parent in card["parents"].items()]
+        self._base_files(name, card)
+        self._outside_data(name, card)
+        return [parent for parent in above if parent is not None]
+
+    def _parent(self, child: str, folder: Path, relative: str, digest: str) -> Path | None:
+        parent = Path(os.path.normpath(folder / relative))
+        name = self.name_of(parent)
+        if not parent.resolve().is_relative_to(self.root.resolve()):
+            # Not even looked at: a card may come from a stranger.
+            self.nodes.setdefault(name, Node(name, "artifact", tree.MISSING))
+            self.edges.append(Edge(child, name, digest, tree.ABSENT))
+            text = f"its card names a parent outside of {self.root}: {relative}"
+            remedy = "put both into one folder that has the run's config.json"
+            self.problem(tree.BROKEN, child, text, remedy)
+            return None
+        state = tree.ABSENT
+        if (parent / CARD).is_file():
+            state = tree.MATCH if card_hash(parent) == digest else tree.DIFFERS
+        self.edges.append(Edge(child, name, digest, state))
+        if state == tree.DIFFERS:
+            text = f"was made from another {name} than stands there: its card has {digest[:12]}"
+            self.problem(tree.BROKEN, child, text, "make it again from what is there now")
+        if state == tree.ABSENT:
+            self.problem(tree.BROKEN, child, f"its parent {name} is missing", "bring it back")
+        return parent
+
+    def _base_files(self, name: str, card: dict[str, Any]) -> None:
+        """The files of a base that lies elsewhere, under the card that has their hashes."""
+        expected = _strings(card["config"].get("source_files"))
+        if card["kind"] != "base" or not expected:
+            return
+        expected = _strings(card.get("described_by")) | expected
+        base, revision = card["config"].get("base"), card.get("revision")
+        files = []
+        for file, digest in sorted(expected.items()):
+            files.append(File(file, digest, self._state_of(base, file, digest, revision)))
+        states = {file.state for file in files}
+        state = next((each for each in (tree.CHANGED, tree.NAMED) if each in states), tree.WHOLE)
+        key = f"files of {name}"
+        node = Node(key, "files", state, "", str(base), tuple(files), _base_of(card))
+        self.nodes[key] = node
+        self.edges.append(Edge(name, key, node.base.digest if node.base else "", tree.MATCH))
+        for changed in (file.name for file in files if file.state == tree.CHANGED):
+            text = f"{changed} is not the file that the run began with"
+            self.problem(tree.BROKEN, key, text, "bring back the model's own version of it")
+        if tree.NAMED in states:
+            count = sum(file.state == tree.NAMED for file in files)
+            text = f"{count} of {len(files)} files are not on this machine: unchecked"
+            self.problem(tree.NOTE, key, text, "fetch the model to check them")
+        if "described_by" not in card and any(f.name.endswith(".safetensors") for f in files):
+            text = "its config and tokenizer are not on the card, of an older sublax: unchecked"
+            self.problem(tree.NOTE, key, text)
+
+    def _state_of(self, base: Any, file: str, digest: str, revision: Any) -> str:
+        commit = revision if isinstance(revision, str) else ""
+        found = base_files.find_file(base, file, commit) if isinstance(base, str) else None
+        if found is None:
+            return tree.NAMED
+        same = large_file_hash(found, self.fresh) == digest
+        return tree.WHOLE if same else tree.CHANGED
+
+    def _outside_data(self, name: str, card: dict[str, Any]) -> None:
+        """What a stage read that no stage has made: rows, tasks, a model that was given."""
+        config = card["config"]
+        for file, digest in sorted(_strings(config.get("rows_sha256")).items()):
+            self._outside_file(name, file, digest)
+        corpus = config.get("corpus")
+        source = corpus.get("source") if isinstance(corpus, dict) else None
+        if isinstance(source, str) and source and card["kind"] == "corpus":
+            digest = config.get("source_sha256")
+            if isinstance(digest, str):
+                self._outside_file(name, source, digest)
+            else:
+                self.nodes.setdefault(source, Node(source, "rows", tree.NAMED, about="a data set"))
+                self.edges.append(Edge(name, source, "", tree.UNPINNED))
+                self.problem(tree.WARNING, source, "known by its name alone: no hash pins it")
+        given = card.get("given")
+        if isinstance(given, str) and card["kind"] == "teacher":
+            self.nodes.setdefault(given, Node(given, "model", tree.UNKNOWN, about="given"))
+            self.edges.append(Edge(name, given, "", tree.UNPINNED))
+            self.problem(tree.ORIGIN, given, "a model that was given: nobody says how it was made")
+
+    def _outside_file(self, child: str, file: str, digest: str) -> None:
+        key = file
+        if file in _OURS:
+            content = json.dumps(brand_rows(file), sort_keys=True).encode()
+            same = hashlib.sha256(content).hexdigest() == digest
+            state = tree.WHOLE if same else tree.NAMED
+            self.nodes[key] = Node(key, "rows", state, digest, "rows that sublax ships")
+            if not same:
+                self.problem(tree.NOTE, key, "rows of another version of sublax: unchecked")
+            self.edges.append(Edge(child, key, digest, tree.MATCH if same else tree.UNPINNED))
+            return
+        if not Path(file).is_file():
+            self.nodes[key] = Node(key, "rows", tree.UNKNOWN, digest, "not there any more")
+            self.edges.append(Edge(child, key, digest, tree.ABSENT))
+            self.problem(tree.ORIGIN, key, "is not there, so neither is a claim of who made it")
+            return
+        self.outside(Path(file), key)
+        same = file_hash(Path(file)) == digest
+        self.edges.append(Edge(child, key, digest, tree.MATCH if same else tree.DIFFERS))
+        if not same:
+            self.problem(tree.BROKEN, key, f"has changed since {child} was made from it")
+
+    def outside(self, place: Path, name: str = "") -> str:
+        """Data that no run has made: claimed by somebody, or of unknown origin."""
+        name = name or place.name or str(place)
+        kind = "rows" if place.is_file() else "data"
+        digest = file_hash(place) if place.is_file() else ""
+        try:
+            card = claims.read_claim(place)
+        except UserError as error:
+            self.nodes[name] = Node(name, kind, tree.UNKNOWN, digest)
+            self.problem(tree.ORIGIN, name, str(error))
+            return name
+        if card is None:
+            self.nodes[name] = Node(name, kind, tree.UNKNOWN, digest)
+            remedy = f"if you know it: sublax lineage {place} --claimed-by=WHO --made-by=MODEL"
+            self.problem(
+                tree.ORIGIN, name, "of unknown origin: it has no card, and no claim", remedy
+            )
+            return name
+        changed = claims.changed_since(place, card)
+        state = tree.CHANGED if changed else tree.CLAIMED
+        files = tuple(File(*entry, state) for entry in sorted(card["files"].items()))
+        about = f"{card['config'].get('claimed_by')} says: made by {card['config'].get('made_by')}"
+        base = claims.maker(card)
+        self.nodes[name] = Node(name, kind, state, digest, about, files, base, card)
+        for file in changed:
+            text = f"{file} is not what the claim speaks of"
+            self.problem(tree.BROKEN, name, text, "ask who claimed it")
+        if not changed:
+            self.problem(tree.NOTE, name, "claimed, not verified")
+        return name
+
+
+def _workdir_of(folder: Path) -> Path:
+    """The folder that an artifact's parents may lie in: of the run's config, else its own."""
+    for above in folder.parents:
+        if (above / "config.json").is_file() and not (above / CARD).exists():
+            return above
+    return folder
+
+
+def _artifacts_below(folder: Path) -> Iterator[Path]:
+    """Artifacts in a folder; one that is being written begins with a point, and none is in one."""
+    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if child.name.startswith(".") or child.is_symlink():
+            continue
+        if (child / CARD).is_file():
+            yield child
+        else:
+            yield from _artifacts_below(child)
+
+
+def _base_of(card: dict[str, Any]) -> base_files.BaseIdentity:
+    name = card["config"].get("base")
+    files = _strings(card["config"].get("source_files")) or card["files"]
+    identity = base_files.identity(name if isinstance(name, str) else "", files)
+    if card["files"]:  # made by the run: its files are its own, however it is called
+        return base_files.BaseIdentity(identity.name, "", identity.weights)
+    return identity
+
+
+def _about(card: dict[str, Any]) -> str:
+    config, counts = card["config"], card.get("counts")
+    words = [config.get("base")] if card["kind"] == "base" else []
+    if isinstance(config.get("trait"), str) and card["kind"] != "student":
+        words.append(config["trait"])
+    if isinstance(counts, dict) and "kept" in counts:
+        words.append(f"{counts['kept']} rows")
+    if isinstance(counts, dict) and counts.get("updates"):
+        words.append(f"{counts['updates']} updates")
+    return ", ".join(str(word) for word in words if word)
+
+
+def _strings(value: Any) -> dict[str, str]:
+    """What of a card's field is an object of strings; a card may hold anything."""
+    if not isinstance(value, dict):
+        return {}
+    return {key: entry for key, entry in value.items() if isinstance(entry, str)}
