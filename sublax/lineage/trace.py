@@ -114,7 +114,7 @@ class _Trace:
         wrong = verify(folder, functools.partial(large_file_hash, fresh=True))
         for text in wrong:
             remedy = f"bring it back, or make the {card['kind']} again"
-            self.problem(tree.BROKEN, name, text, remedy)
+            self.problem(tree.BROKEN, name, text.removeprefix(f"{folder}/"), remedy)
         state = tree.CHANGED if wrong else tree.WHOLE
         base = _base_of(card) if card["kind"] == "base" else None
         files = tuple(File(file, digest, state) for file, digest in sorted(card["files"].items()))
@@ -242,7 +242,7 @@ class _Trace:
             self.nodes[name] = Node(name, kind, tree.UNKNOWN, digest)
             remedy = f"if you know it: sublax lineage {place} --claimed-by=WHO --made-by=MODEL"
             self.problem(
-                tree.ORIGIN, name, "of unknown origin: it has no card, and no claim", remedy
+                tree.ORIGIN, name, "no card says where it came from, and nobody claims it", remedy
             )
             return name
         changed = claims.changed_since(place, card)
@@ -293,7 +293,7 @@ def _about(card: dict[str, Any]) -> str:
     if isinstance(config.get("trait"), str) and card["kind"] != "student":
         words.append(config["trait"])
     if isinstance(counts, dict) and "kept" in counts:
-        words.append(f"{counts['kept']} rows")
+        words.append(f"{counts['kept']} {'row' if counts['kept'] == 1 else 'rows'}")
     if isinstance(counts, dict) and counts.get("updates"):
         words.append(f"{counts['updates']} updates")
     return ", ".join(str(word) for word in words if word)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from sublax.lineage.base_files import described_by, revision_of
 from sublax.models.derived import derivation_of
 from sublax.models.export import export_folder
 from sublax.models.source import Model
@@ -40,7 +41,7 @@ def make_base(run: Run) -> None:
             directory = run.base_directory()
             inputs = inputs_of(directory, [], base=name, source_files=run.base_hashes)
             if not is_done(run, directory, inputs):
-                keep(run, directory, "base", inputs, lambda folder: None)
+                keep(run, directory, "base", inputs, lambda folder: None, **_beside(run))
         return None
     wanted = _to_make(run, name)
     if not wanted:
@@ -48,6 +49,17 @@ def make_base(run: Run) -> None:
     with run.progress.stage(stage):
         for each in wanted:
             _make(run, each)
+
+
+def _beside(run: Run) -> dict[str, Any]:
+    """For the card of a base that lies elsewhere: what goes with its weights.
+
+    Not among the inputs, so that a run that was begun without it can go on.
+    """
+    revision = revision_of(run.described.files)
+    return {"described_by": described_by(run.described.files)} | (
+        {"revision": revision} if revision else {}
+    )
 
 
 def _to_make(run: Run, name: str) -> list[str]:

@@ -11,12 +11,10 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from sublax.artifact import (
-    file_hash,
-)
 from sublax.corpora.kinds import Part, parts_of
 from sublax.corpora.packs import Pack
 from sublax.errors import UserError
+from sublax.hash_cache import large_file_hash
 from sublax.metrics import MetricWriter
 from sublax.models.attention_backends import Attention, choose
 from sublax.models.chat import Prompt, encode_prompt, encode_row, end_of_turn_id
@@ -27,6 +25,7 @@ from sublax.models.peft_adapter import load_adapter
 from sublax.models.shardings import adapter_shardings, param_shardings
 from sublax.models.source import Description, Model, describe_model, load_model
 from sublax.parallel.arrays import place
+from sublax.parallel.hosts import is_first
 from sublax.parallel.layout import Layout
 from sublax.parallel.mesh import make_mesh
 from sublax.parallel.preemption import NEVER, Preemption
@@ -142,7 +141,8 @@ class Run:
         """The sha256 of each of the base's files, by its name."""
         if self._with_base is not None:
             return self._with_base.base_hashes
-        return {path.name: file_hash(path) for path in self.described.files}
+        files = self.described.files
+        return {path.name: large_file_hash(path, shown=is_first()) for path in files}
 
     @functools.cached_property
     def described(self) -> Description:
