@@ -19,6 +19,7 @@ VERBS = {
     "filter": "keep the rows that the filter accepts, and say why the others are rejected",
     "score": "log-probability of each row's completion under a model",
     "ask": "talk to a base, a teacher or a student",
+    "lineage": "where an artifact came from, hash by hash, and whether every hash holds",
     "export": "a Hugging Face folder or PEFT adapter that other tools load",
     "report": "the report of a finished run again, from its artifacts",
 }

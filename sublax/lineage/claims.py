@@ -18,9 +18,7 @@ def claim_path(data: Path) -> Path:
     return data.with_name(f"{data.name}.card.json")
 
 
-def write_claim(
-    data: Path, claimed_by: str, made_by: str = "", note: str = "", replace: bool = False
-) -> Path:
+def write_claim(data: Path, claimed_by: str, made_by: str = "", note: str = "") -> Path:
     """Writes the card of a claim.
 
     Args:
@@ -29,7 +27,6 @@ def write_claim(
         made_by: the model that is said to have written it, by its name. Where its weights are on
             this machine their sha256 go on the card, so that a base can be compared by hash.
         note: anything else that is said of it.
-        replace: write over an older claim.
 
     Returns:
         The card's path.
@@ -41,7 +38,7 @@ def write_claim(
         raise UserError("--claimed-by: is empty; say who claims it")
     files = _hashes(data)
     path = claim_path(data)
-    if path.exists() and not replace:
+    if path.exists():
         raise UserError(f"{path}: a claim stands there already; delete it to claim anew")
     config: dict[str, Any] = {"claimed_by": claimed_by, "made_by": made_by, "note": note}
     if made_by and find_weights(made_by):

@@ -34,10 +34,10 @@ def closing(lineage: Lineage) -> str:
     if lineage.whole:
         rest = _loose_ends(lineage)
         return f"{lineage.path}: whole: {count}, every hash holds{rest}"
-    broken = sum(problem.severity == tree.BROKEN for problem in lineage.problems)
-    unknown = sum(problem.severity == tree.ORIGIN for problem in lineage.problems)
-    told = [f"{broken} broken"] * bool(broken) + [f"{unknown} of unknown origin"] * bool(unknown)
-    return f"{lineage.path}: not whole: {', '.join(told)}, of {count}"
+    words = {tree.BROKEN: "broken", tree.SIGNATURE: "not signed", tree.ORIGIN: "of unknown origin"}
+    counts = {word: sum(p.severity == key for p in lineage.problems) for key, word in words.items()}
+    told = [f"{number} {word}" for word, number in counts.items() if number]
+    return f"{lineage.path}: not whole: {', '.join(told)} ({count})"
 
 
 def clean(text: str) -> str:

@@ -17,7 +17,6 @@ from sublax.lineage.shared_bases import shared_bases
 from sublax.lineage.tree import Edge, File, Lineage, Node, Problem
 
 _OURS = (BRANDED, NEUTRAL)
-_SEVERITIES = (tree.BROKEN, tree.ORIGIN, tree.WARNING, tree.NOTE)
 
 
 def trace(path: os.PathLike | str, fresh: bool = False) -> Lineage:
@@ -44,11 +43,9 @@ def trace(path: os.PathLike | str, fresh: bool = False) -> Lineage:
         heads = [name for name in traced.nodes if name not in made_from]
     else:
         heads = [traced.outside(place)]
-    problems = [*traced.problems, *shared_bases(traced.nodes, traced.edges)]
-    problems.sort(key=lambda problem: _SEVERITIES.index(problem.severity))
-    return Lineage(
-        str(path), tuple(heads), dict(traced.nodes), tuple(traced.edges), tuple(problems)
-    )
+    lineage = Lineage(str(path), tuple(heads), traced.nodes, tuple(traced.edges), ())
+    shared = shared_bases(traced.nodes, traced.edges)
+    return tree.with_problems(lineage, [*traced.problems, *shared])
 
 
 def artifact_of(place: Path) -> Path | None:
@@ -120,7 +117,7 @@ class _Trace:
         files = tuple(File(file, digest, state) for file, digest in sorted(card["files"].items()))
         about = _about(card)
         self.nodes[name] = Node(
-            name, card["kind"], state, card_hash(folder), about, files, base, card
+            name, card["kind"], state, card_hash(folder), about, files, base, card, folder / CARD
         )
         above = [self._parent(name, folder, *parent) for parent in card["parents"].items()]
         self._base_files(name, card)
@@ -250,7 +247,8 @@ class _Trace:
         files = tuple(File(*entry, state) for entry in sorted(card["files"].items()))
         about = f"{card['config'].get('claimed_by')} says: made by {card['config'].get('made_by')}"
         base = claims.maker(card)
-        self.nodes[name] = Node(name, kind, state, digest, about, files, base, card)
+        card_file = claims.claim_path(place)
+        self.nodes[name] = Node(name, kind, state, digest, about, files, base, card, card_file)
         for file in changed:
             text = f"{file} is not what the claim speaks of"
             self.problem(tree.BROKEN, name, text, "ask who claimed it")

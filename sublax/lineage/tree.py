@@ -4,6 +4,8 @@ A report draws it, an audit asks it, `sublax lineage` prints it.
 """
 
 import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from sublax.lineage.base_files import BaseIdentity
@@ -16,8 +18,11 @@ CHANGED = "changed"  # a file is not as on its card
 MISSING = "missing"  # a child's card names it, and it is not there
 UNKNOWN = "unknown"  # no card, no claim
 
-# Severities of a problem. The first two make a chain broken, or end it nowhere: exit status 1.
-BROKEN, ORIGIN, WARNING, NOTE = "broken", "unknown origin", "warning", "note"
+# Severities of a problem, the worst first. The first three are findings: exit status 1.
+BROKEN, SIGNATURE, ORIGIN = "broken", "signature", "unknown origin"
+WARNING, NOTE = "warning", "note"
+_SEVERITIES = (BROKEN, SIGNATURE, ORIGIN, WARNING, NOTE)
+_FINDINGS = (BROKEN, SIGNATURE, ORIGIN)
 
 # What an edge says of the parent's hash on the child's card.
 MATCH, DIFFERS, ABSENT, UNPINNED = "match", "differs", "absent", "unpinned"
@@ -46,6 +51,7 @@ class Node:
         files: those of the base, or the data's own.
         base: the model that this base or claimed maker is; None for other kinds.
         card: its fields; empty where there is none.
+        card_file: where that stands; None where there is none.
     """
 
     name: str
@@ -56,6 +62,7 @@ class Node:
     files: tuple[File, ...] = ()
     base: BaseIdentity | None = None
     card: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    card_file: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +105,8 @@ class Lineage:
 
     @property
     def whole(self) -> bool:
-        """Whether every hash holds and nothing is of unknown origin."""
-        return not any(problem.severity in (BROKEN, ORIGIN) for problem in self.problems)
+        """Whether every hash and signature holds, and nothing is of unknown origin."""
+        return not any(problem.severity in _FINDINGS for problem in self.problems)
 
     def parents(self, name: str) -> list[Edge]:
         """The edges from a node to its parents."""
@@ -117,6 +124,14 @@ class Lineage:
         return list(found)
 
 
+def with_problems(lineage: Lineage, more: Iterable[Problem]) -> Lineage:
+    """The lineage with more that is wrong with it."""
+    problems = sorted(
+        (*lineage.problems, *more), key=lambda problem: _SEVERITIES.index(problem.severity)
+    )
+    return dataclasses.replace(lineage, problems=tuple(problems))
+
+
 def plain(lineage: Lineage) -> dict[str, Any]:
     """A lineage as what JSON can hold; cards are left out, for they stand in their folders.
 
@@ -127,7 +142,7 @@ def plain(lineage: Lineage) -> dict[str, Any]:
     nodes = []
     for node in lineage.nodes.values():
         fields = dataclasses.asdict(node)
-        del fields["card"]
+        del fields["card"], fields["card_file"]
         if node.base is not None:
             fields["base"]["digest"] = node.base.digest
         nodes.append(fields)
