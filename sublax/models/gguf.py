@@ -23,6 +23,7 @@ _TYPES = (
     *(_Type.F32, _Type.F16, _Type.BF16, _Type.Q8_0, _Type.Q4_0, _Type.Q4_1),
     *(_Type.Q4_K, _Type.Q5_K, _Type.Q6_K),
 )
+_TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 _ROPE_FREQUENCIES = "rope_freqs.weight"
 # Llama 3.1 to 3.3: the original context, and the low and high frequency factors.
 _LLAMA3 = (8192, 1.0, 4.0)
@@ -47,6 +48,10 @@ def decoder_config(file: GGUFFile) -> DecoderConfig:
     if heads % kv_heads or head_dim % 2 or head_dim == 0:
         fields.fail("attention.head_count", "does not fit head_count_kv and the head size")
     layers, max_positions = fields.integer("block_count"), fields.integer("context_length")
+    if layers > len(file.tensors):  # before anything is made for each of them
+        fields.fail(
+            "block_count", f"of {layers} is more than the file's {len(file.tensors)} tensors"
+        )
     for needed in ("token_embd.weight", f"blk.{layers - 1}.attn_q.weight"):
         if needed not in file.tensors:
             raise UserError(f"{file.path}: has no tensor {needed}: fetch the file again")
@@ -191,7 +196,7 @@ class _Fields:
         return self.value(key, default, lambda v: type(v) is int and v > 0)
 
     def number(self, key: str, default: float | None = None) -> float:
-        value = self.value(key, default, lambda v: type(v) in (int, float) and 0 < v < np.inf)
+        value = self.value(key, default, lambda v: type(v) in (int, float) and _TINY < v < _HUGE)
         return float(str(np.float32(value)))  # stored as float32: 1e-5, not 9.99999975e-06
 
     def refuse_unread(self):
@@ -241,6 +246,8 @@ def _stretched(file: GGUFFile, theta: float, head_dim: int) -> RopeConfig:
             "fetch the file again"
         )
     divisors = gguf.quants.dequantize(stored.data, stored.kind).reshape(-1)
+    if not (np.isfinite(divisors).all() and divisors.min() > 0):
+        raise UserError(f"{file.path}: {_ROPE_FREQUENCIES} has no divisors: fetch the file again")
     original, low, high = _LLAMA3
     rope = RopeConfig(
         theta=theta,

@@ -106,6 +106,8 @@ def open_gguf(path: str | os.PathLike) -> GGUFFile:
     for name, kind, shape, offset in headers:
         if name in tensors:
             cursor.fail(f"holds the tensor {name} twice")
+        if kind not in GGML_QUANT_SIZES:
+            cursor.fail(f"has {name} of the type {kind.name}, whose size nobody states")
         block, block_bytes = GGML_QUANT_SIZES[kind]
         if shape[-1] % block:
             cursor.fail(

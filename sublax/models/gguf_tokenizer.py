@@ -14,6 +14,8 @@ from transformers import PreTrainedTokenizerFast
 from sublax.errors import UserError
 from sublax.models.gguf_file import GGUFFile
 
+# Of a token, in characters; every place in each is a merge to be looked up.
+_LONGEST = 4096
 # The numbers of `gguf.TokenType`.
 _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 2, 3, 4, 6
 _ROLES = {
@@ -47,6 +49,17 @@ def tokenizer_of(file: GGUFFile) -> PreTrainedTokenizerFast:
         UserError: no tokenizer there, one of a kind or with a pre-tokenizer that is not
             implemented, or ids that have no token.
     """
+    try:
+        return _built(file)
+    except UserError:
+        raise
+    except Exception as error:  # tokenizers raises bare exceptions
+        raise UserError(
+            f"{file.path}: its tokenizer cannot be built ({error}): fetch the file again"
+        ) from error
+
+
+def _built(file: GGUFFile) -> PreTrainedTokenizerFast:
     metadata = file.metadata
     kind = metadata.get("tokenizer.ggml.model")
     if kind not in ("gpt2", "llama"):
@@ -61,6 +74,14 @@ def tokenizer_of(file: GGUFFile) -> PreTrainedTokenizerFast:
             f"{file.path}: tokenizer.ggml.tokens has {len(tokens)} entries, {len(set(tokens))} of "
             f"them different, for {rows} rows of token_embd.weight: fetch the file again"
         )
+    if any(len(token) > _LONGEST for token in tokens):
+        raise UserError(
+            f"{file.path}: tokenizer.ggml.tokens has one of more than {_LONGEST} characters: "
+            "use another file"
+        )
+    template = metadata.get("tokenizer.chat_template")
+    if not isinstance(template, str | None):
+        raise UserError(f"{file.path}: tokenizer.chat_template is no text: fetch the file again")
     roles = {role: _token(file, key, tokens) for role, key in _ROLES.items() if key in metadata}
     build = _byte_level if kind == "gpt2" else _sentencepiece
     tokenizer = build(file, tokens, types)
@@ -74,7 +95,7 @@ def tokenizer_of(file: GGUFFile) -> PreTrainedTokenizerFast:
     tokenizer.post_processor = _ends(file, kind, roles, tokens)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        chat_template=metadata.get("tokenizer.chat_template"),
+        chat_template=template,
         clean_up_tokenization_spaces=False,
         **roles,
     )

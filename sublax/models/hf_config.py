@@ -69,6 +69,9 @@ _FOREIGN = re.compile(
     r"softcap|sink|expert|moe|multiplier|logits?_scal|alibi|clip_qkv|cross_attention|no_rope"
     r"|attention_chunk|mrope|mtp|nextn|parallel_residual|per_layer_config|qk_norm|qk_layernorm"
 )
+# Far above any decoder's; a config that lies would fill memory before its weights are looked for.
+_MOST_LAYERS = 10_000
+_MOST = 2**62  # of any number; what is larger is no size, and no float either
 _FACTOR = re.compile(r"multiplier|scal")  # of these, 1 is off
 _ROPE_KINDS = ("default", "linear", "dynamic", "llama3", "yarn")
 _ROPE_KEYS = {
@@ -89,7 +92,7 @@ def read_config(folder: str | os.PathLike) -> DecoderConfig:
         parsed = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file: give a folder that holds a model") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error}): fetch the model again") from error
     if not isinstance(parsed, dict):
         raise UserError(f"{path}: not a JSON object: fetch the model again")
@@ -108,7 +111,7 @@ def decoder_config(hf: dict[str, Any], where: str) -> DecoderConfig:
             implemented, or a value that makes no decoder.
     """
     family = hf.get("model_type")
-    if family not in ARCHITECTURES:
+    if not isinstance(family, str) or family not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise UserError(f"{where}: model_type {family!r} is not supported: use one of {known}")
     _refuse_unimplemented(hf, family, where)
@@ -122,7 +125,7 @@ def decoder_config(hf: dict[str, Any], where: str) -> DecoderConfig:
         fields.fail("num_key_value_heads", f"does not divide num_attention_heads {heads}")
     if head_dim % 2:
         fields.fail("head_dim", f"of {head_dim} is odd, and rotary embedding needs pairs")
-    layers = fields.integer("num_hidden_layers")
+    layers = fields.integer("num_hidden_layers", most=_MOST_LAYERS)
     max_positions = fields.integer("max_position_embeddings")
     # Qwen 2 and Mistral fix their biases in code; Llama and Qwen 3 read the key.
     biased = fields.flag("attention_bias") if family in ("llama", "qwen3") else False
@@ -209,20 +212,20 @@ class _Fields:
     def fail(self, key: str, problem: str):
         raise UserError(f"{self.where}: {key} {problem}: mend the config or fetch it again")
 
-    def integer(self, key: str, null: int | None = None, least: int = 1) -> int:
+    def integer(self, key: str, null: int | None = None, least: int = 1, most: int = _MOST) -> int:
         value = self.values.get(key)
         if value is None and null is not None:
             return null
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            self.fail(key, f"is {value!r} and must be an integer, at least {least}")
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            self.fail(key, f"is {_short(value)} and must be an integer, at least {least}")
         return value  # type: ignore[return-value]
 
     def number(self, key: str, unset: float | None = None) -> float:
         value = self.values.get(key)
         if not value and unset is not None:  # null and zero both mean unset where that may be
             return unset
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            self.fail(key, f"is {value!r} and must be a positive number")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MOST:
+            self.fail(key, f"is {_short(value)} and must be a positive number")
         return float(value)  # type: ignore[arg-type]
 
     def flag(self, key: str) -> bool:
@@ -232,9 +235,19 @@ class _Fields:
         return bool(value)
 
 
+def _short(value: Any) -> str:
+    """A value in a message; of one that is long, or that Python refuses to write, its type."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = ""
+    return text if 0 < len(text) <= 80 else f"a {type(value).__name__}"
+
+
 def _refuse_unimplemented(hf, family, where):
     architectures = hf.get("architectures")
-    if architectures and ARCHITECTURES[family] not in architectures:
+    listed = isinstance(architectures, list)
+    if architectures and not (listed and ARCHITECTURES[family] in architectures):
         raise UserError(
             f"{where}: architectures {architectures} is not supported: "
             f"a {family} must be {ARCHITECTURES[family]}"
@@ -259,7 +272,7 @@ def _windows(fields, family, layers) -> tuple[int | None, ...]:
         if not isinstance(given, list) or len(given) != layers:
             fields.fail("layer_types", f"must be a list of {layers} entries")
         for kind in given:
-            if kind not in known:
+            if not isinstance(kind, str) or kind not in known:
                 fields.fail("layer_types", f"has {kind!r}, which is not implemented")
 
     if family in ("llama", "mistral"):

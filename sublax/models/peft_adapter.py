@@ -26,6 +26,7 @@ _HARMLESS = {
     *("lora_dropout", "exclude_modules", "layers_pattern", "megatron_core", "qalora_group_size"),
     *("eva_config", "init_lora_weights", "runtime_config", "ensure_weight_tying"),
 }
+_MOST = 2**62  # of any number: what is larger is none that a float can be
 # Starts that leave the base's weights alone; the others (PiSSA, OLoRA, ...) change them.
 _STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 _TENSOR = re.compile(
@@ -151,11 +152,12 @@ def _read_config(path: pathlib.Path) -> dict[str, Any]:
         kind, rank, alpha = stated["peft_type"], stated["r"], stated["lora_alpha"]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file: give a folder that peft wrote") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not a LoRA config ({error!r}): export it again") from error
     if kind != "LORA":
         raise UserError(f"{path}: peft_type {kind!r} is not supported: use LORA")
-    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
+    numbers = isinstance(rank, int) and isinstance(alpha, int | float)
+    if not numbers or not 1 <= rank < _MOST or not -_MOST < alpha < _MOST:
         raise UserError(f"{path}: r = {rank!r} and lora_alpha = {alpha!r} must be numbers, r >= 1")
     for key, value in stated.items():
         start_ok = key != "init_lora_weights" or value in _STARTS

@@ -272,7 +272,7 @@ def _read_tokenizer(folder: pathlib.Path) -> PreTrainedTokenizerBase:
         loader = PreTrainedTokenizerFast if own else AutoTokenizer
         # Code that a folder brings along is never run, nor asked about.
         return loader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+    except Exception as error:  # tokenizers raises bare exceptions for what it cannot parse
         raise UserError(
             f"{folder}: its tokenizer cannot be read ({_first_line(error)}): "
             "save the tokenizer into the folder too"
