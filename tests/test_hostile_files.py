@@ -176,7 +176,8 @@ def test_a_gguf_of_more_layers_than_tensors_is_refused_before_any_is_made(tmp_pa
 
 def test_a_tokenizer_of_one_endless_token_is_refused(tmp_path):
     """Its merges would be looked up at each of its places."""
-    path, _ = written(tmp_path / "m.gguf", metadata={"tokenizer.ggml.tokens": ["a" * 10**6]})
+    one = {"tokenizer.ggml.tokens": ["a" * 10**6], "tokenizer.ggml.token_type": [1]}
+    path, _ = written(tmp_path / "m.gguf", metadata=one)
     with pytest.raises(UserError, match="characters"):
         tokenizer_of(open_gguf(path))
 
