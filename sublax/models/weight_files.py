@@ -28,7 +28,7 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
         raise UserError(f"{index}: not an index of weights ({error}): fetch it again") from error
     for name in files:
         # An index is a stranger's: it may name any file of this machine.
-        if not isinstance(name, str) or not name or name != pathlib.PurePath(name).name:
+        if not isinstance(name, str) or name in ("", "..") or name != pathlib.PurePath(name).name:
             raise UserError(
                 f"{index}: names {name!r}, which is no file of its folder: fetch it again"
             )
