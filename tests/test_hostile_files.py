@@ -1,10 +1,12 @@
 """Model files from strangers: what is in them is read in little memory, or refused in a line."""
 
+import dataclasses
 import functools
 import json
 import pathlib
 import re
 import struct
+import tempfile
 import time
 import tracemalloc
 
@@ -92,12 +94,24 @@ def read_safetensors(path):
 
 @functools.cache
 def gguf_bytes():
-    """A small llama with a tokenizer of 263 tokens."""
-    import tempfile
-
+    """A llama of some kilobytes, with a tokenizer of a few tokens."""
+    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *"helo", "he", "ll", "hell", "hello"]
+    few_tokens = {
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [3] * 3 + [1] * (len(tokens) - 3),
+        "tokenizer.chat_template": "{{ messages }}",
+    }
+    config = dataclasses.replace(TINY, vocab_size=12, num_layers=1, sliding_windows=(None,))
     with tempfile.TemporaryDirectory() as folder:
-        path, _ = written(pathlib.Path(folder) / "tiny.gguf")
+        path, _ = written(pathlib.Path(folder) / "tiny.gguf", config, metadata=few_tokens)
         return pathlib.Path(path).read_bytes()
+
+
+def test_the_files_that_are_changed_are_good_ones(tmp_path):
+    """Else everything would be refused for a reason of its own."""
+    for kind, (read, original) in FORMATS.items():
+        (tmp_path / f"m.{kind}").write_bytes(original())
+        read(tmp_path / f"m.{kind}")
 
 
 def safetensors_bytes():

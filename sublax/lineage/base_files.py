@@ -4,6 +4,7 @@ No library that computes is imported, and nothing is fetched: a model that is no
 has a name and no hashes.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -25,6 +26,7 @@ SAME, DERIVED, SAME_NAME, OTHER_FILES, UNKNOWN = (
     "other files",
     "unknown",
 )
+_LONGEST_NAME = 4096  # as of a path; a card may have anything in a name's place
 _MOST_STEPS = 8  # from an adapter to its base, from a card to the model that it stands for
 
 
@@ -75,10 +77,17 @@ def identity(name: str, files: Mapping[str, str]) -> BaseIdentity:
 
 def derivation(name: str) -> str:
     """How a name says that the model is made from another one; empty where it is one itself."""
+    return name.removesuffix(made_from(name))
+
+
+def made_from(name: str) -> str:
+    """The name of the model that another is made from by its name; one that is none as it is."""
+    if len(name) > _LONGEST_NAME:
+        return name
     try:
-        return name.removesuffix(innermost(name))
+        return innermost(name)
     except UserError:  # a card's, and no name of ours
-        return ""
+        return name
 
 
 def base_identity(name: str, fresh: bool = False) -> BaseIdentity:
@@ -113,12 +122,13 @@ def find_file(name: str, file: str, revision: str = "") -> Path | None:
         file: its name alone; one that leads to another folder is not looked for.
         revision: the commit on the Hub that it is of, where that is known.
     """
-    if file != Path(file).name:
+    if file != Path(file).name or len(file) > _LONGEST_NAME:
         return None
     for place in _folders(name, _MOST_STEPS, revision):
         found = place if place.name == file else place / file
-        if found.is_file():
-            return found
+        with contextlib.suppress(OSError):  # such as a name that is too long
+            if found.is_file():
+                return found
     return None
 
 
@@ -170,14 +180,15 @@ def _less(name: str, steps: int) -> int:
 
 def _folders(name: str, steps: int, revision: str = "") -> list[Path]:
     """Where a model may lie: a GGUF file as itself, and folders; those it stands on come last."""
+    name = made_from(name)
     try:
-        name = innermost(name)
-    except UserError:
+        path = Path(name).expanduser()
+        is_file, is_dir = path.is_file(), path.is_dir()
+    except (OSError, ValueError, RuntimeError):  # no name of a path, or of nobody's home
         return []
-    path = Path(name).expanduser()
-    if path.is_file():
+    if is_file:
         return [path] if path.suffix == ".gguf" else []
-    if not path.is_dir():
+    if not is_dir:
         places = (_in_wheel_cache(name), _in_hub_cache(name, revision))
         return [place for place in places if place]
     found = [path]
@@ -222,10 +233,10 @@ def _in_hub_cache(name: str, revision: str) -> Path | None:
     folder = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
     try:
         commit = revision or (folder / "refs" / "main").read_text("utf-8").strip()
+        snapshot = folder / "snapshots" / commit
+        return snapshot if snapshot.is_dir() and commit == Path(commit).name else None
     except (OSError, ValueError):
         return None
-    snapshot = folder / "snapshots" / commit
-    return snapshot if snapshot.is_dir() and commit == Path(commit).name else None
 
 
 def _in_wheel_cache(name: str) -> Path | None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from sublax.errors import UserError
 from sublax.lineage import tree
+from sublax.lineage.base_files import made_from
 from sublax.lineage.tree import Lineage, Node
-from sublax.models.derived import innermost
 from sublax.models.weight_files import ADAPTER_WEIGHTS
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -100,7 +100,7 @@ def _base_names(lineage: Lineage, names: list[str]) -> list[str]:
     own = [edge.parent for name in names for edge in lineage.parents(name)]
     nodes = [lineage.nodes[name] for name in (*names, *own)]
     found = [node.base.name for node in nodes if node.kind == "base" and node.base]
-    return list(dict.fromkeys(innermost(name) for name in found))
+    return list(dict.fromkeys(made_from(name) for name in found))
 
 
 def _yaml(value: Any, depth: int = 0) -> list[str]:

@@ -136,7 +136,7 @@ class _Trace:
             self.problem(tree.BROKEN, child, text, remedy)
             return None
         state = tree.ABSENT
-        if (parent / CARD).is_file():
+        if _is_file(parent / CARD):
             state = tree.MATCH if card_hash(parent) == digest else tree.DIFFERS
         self.edges.append(Edge(child, name, digest, state))
         if state == tree.DIFFERS:
@@ -213,7 +213,7 @@ class _Trace:
                 self.problem(tree.NOTE, key, "rows of another version of sublax: unchecked")
             self.edges.append(Edge(child, key, digest, tree.MATCH if same else tree.UNPINNED))
             return
-        if not Path(file).is_file():
+        if not _is_file(Path(file)):
             self.nodes[key] = Node(key, "rows", tree.UNKNOWN, digest, "not there any more")
             self.edges.append(Edge(child, key, digest, tree.ABSENT))
             self.problem(tree.ORIGIN, key, "is not there, so neither is a claim of who made it")
@@ -295,6 +295,14 @@ def _about(card: dict[str, Any]) -> str:
     if isinstance(counts, dict) and counts.get("updates"):
         words.append(f"{counts['updates']} updates")
     return ", ".join(str(word) for word in words if word)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there; a card may have what is no path at all in a path's place."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _strings(value: Any) -> dict[str, str]:

@@ -115,5 +115,6 @@ def with_source(name: str, change: Callable[[str], str]) -> str:
 
 def innermost(name: str) -> str:
     """The name of the model that all else in a name is derived from."""
-    derivation = derivation_of(name)
-    return name if derivation is None else innermost(derivation.source)
+    while derivation := derivation_of(name):
+        name = derivation.source
+    return name
