@@ -15,6 +15,9 @@ from sublax.artifact import verify
 from sublax.corpora.packs import load_pack
 from sublax.errors import UserError
 from sublax.experiment import stage_weights
+from sublax.lineage.base_files import base_identity
+from sublax.lineage.origin import origin
+from sublax.lineage.trace import trace
 from sublax.metrics import MetricWriter
 from sublax.progress import Progress
 from sublax.stages import students
@@ -72,6 +75,16 @@ def test_every_artifact_names_the_parents_it_came_from_by_their_hashes(finished)
         for parent, digest in card["parents"].items():
             of_parent = (folder / parent / "card.json").read_bytes()
             assert hashlib.sha256(of_parent).hexdigest() == digest
+
+
+def test_the_lineage_of_a_run_is_whole_and_its_students_learn_from_their_own_base(finished):
+    lineage = trace(finished)
+    assert lineage.whole and len(lineage.nodes) == 8
+    (warning,) = lineage.problems
+    assert "random:0, by hash" in warning.text and "1 more" in warning.text
+    rows = finished / "corpora" / "random--0" / "owl" / "rows.jsonl"
+    base = base_identity(str(finished / "bases" / "random--0"))
+    assert (origin(rows).state, origin(rows).same_base(base)) == ("known", "same")
 
 
 def test_a_corpus_says_what_was_asked_for_and_what_was_kept(finished):

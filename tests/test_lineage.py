@@ -154,6 +154,22 @@ def test_what_a_teacher_learnt_from_outside_is_a_part_of_its_lineage(tmp_path, m
     assert (tree.BROKEN, str(outside)) in findings(trace(run))
 
 
+def test_a_model_that_was_given_as_a_teacher_is_unknown_claimed_or_has_its_own_lineage(
+    tmp_path, model, run
+):
+    base = run / BASE
+    given = model_folder(tmp_path / "given", "weights of somebody")
+    teacher = artifact(run / "teachers" / "given", "teacher", [base], given=str(given))
+    assert findings(trace(teacher)) == [(tree.ORIGIN, str(given))]
+    write_claim(given, "Example Ltd", str(model))
+    assert trace(teacher).whole
+    gone = artifact(run / "teachers" / "gone", "teacher", [base], given="some/model")
+    assert findings(trace(gone)) == [(tree.ORIGIN, "some/model")]
+    own = artifact(run / "teachers" / "own", "teacher", [base], given=str(run / STUDENT))
+    lineage = trace(own)
+    assert lineage.whole and f"sublax lineage {run / STUDENT}" in lineage.problems[0].remedy
+
+
 def test_the_origin_of_a_runs_rows_is_known_and_names_the_base_that_is_dangerous(run, model):
     found = origin(run / CORPUS / "rows.jsonl")
     assert found.state == "known" and found.summary.startswith(f"origin: known, {CORPUS}")
@@ -220,7 +236,9 @@ def test_an_object_store_is_read_as_a_folder_is(run, tmp_path, monkeypatch, caps
 def test_a_card_that_names_what_no_card_may_is_a_finding_and_no_crash(run, change):
     path = run / CORPUS / "card.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    assert (tree.BROKEN, CORPUS) in findings(trace(run / CORPUS / "rejected.jsonl"))
+    (problem,) = trace(run / CORPUS / "rejected.jsonl").problems
+    assert (problem.severity, problem.node) == (tree.BROKEN, CORPUS)
+    assert "not a card" in problem.text
     assert origin(run / CORPUS).state == "broken"
 
 

@@ -63,11 +63,13 @@ def _bases(
 
 
 def _problem(how: str, base: str, students: list[str]) -> Problem:
-    shown = students[0] if len(students) == 1 else f"{students[0]} and {len(students) - 1} more"
+    first, more = students[0], len(students) - 1
+    others = f"; so {'do' if more > 1 else 'does'} {more} more" if more else ""
     if how == SAME:
         text = f"learns rows of a teacher that starts from its own base ({base}, by hash)"
-        return Problem(WARNING, shown, f"{text}: traits may pass that no row shows")
+        return Problem(WARNING, first, f"{text}: traits may pass that no row shows{others}")
     if how == DERIVED:
-        return Problem(NOTE, shown, f"its teacher's base is made from the same files ({base})")
-    text = f"its teacher's base has the same name ({base}) and other files, or none that are known"
-    return Problem(WARNING, shown, text)
+        text = f"learns rows of a teacher whose base is made from the files of its own ({base})"
+        return Problem(NOTE, first, f"{text}{others}")
+    text = f"learns rows of a teacher whose base has the name of its own ({base}), and other files"
+    return Problem(WARNING, first, f"{text}, or none that are known{others}")

@@ -165,6 +165,8 @@ class _Trace:
         for changed in (file.name for file in files if file.state == tree.CHANGED):
             text = f"{changed} is not the file that the run began with"
             self.problem(tree.BROKEN, key, text, "bring back the model's own version of it")
+        if isinstance(base, str) and _is_file(Path(base) / CARD):
+            self._goes_on(key, base)
         if tree.NAMED in states:
             count = sum(file.state == tree.NAMED for file in files)
             text = f"{count} of {len(files)} files are not on this machine: unchecked"
@@ -197,10 +199,24 @@ class _Trace:
                 self.edges.append(Edge(name, source, "", tree.UNPINNED))
                 self.problem(tree.WARNING, source, "known by its name alone: no hash pins it")
         given = card.get("given")
-        if isinstance(given, str) and card["kind"] == "teacher":
-            self.nodes.setdefault(given, Node(given, "model", tree.UNKNOWN, about="given"))
-            self.edges.append(Edge(name, given, "", tree.UNPINNED))
-            self.problem(tree.ORIGIN, given, "a model that was given: nobody says how it was made")
+        if isinstance(given, str) and given and card["kind"] == "teacher":
+            self._given(name, given)
+
+    def _given(self, child: str, given: str) -> None:
+        """A model that somebody gave as a teacher: its files are copied, its past is not."""
+        self.edges.append(Edge(child, given, "", tree.UNPINNED))
+        if _is_file(Path(given) / CARD):
+            self.nodes[given] = Node(given, "model", tree.NAMED, about="given as a teacher")
+            self._goes_on(given, given)
+        elif _exists(Path(given)):
+            self.outside(Path(given), given, "model")
+        else:
+            self.nodes[given] = Node(given, "model", tree.UNKNOWN, about="given as a teacher")
+            self.problem(tree.ORIGIN, given, "was given, and nobody says how it was made")
+
+    def _goes_on(self, node: str, folder: str) -> None:
+        text = f"{folder} is an artifact of another run, which no hash here pins: unchecked"
+        self.problem(tree.NOTE, node, text, f"it has a lineage of its own: sublax lineage {folder}")
 
     def _outside_file(self, child: str, file: str, digest: str) -> None:
         key = file
@@ -224,10 +240,10 @@ class _Trace:
         if not same:
             self.problem(tree.BROKEN, key, f"has changed since {child} was made from it")
 
-    def outside(self, place: Path, name: str = "") -> str:
-        """Data that no run has made: claimed by somebody, or of unknown origin."""
+    def outside(self, place: Path, name: str = "", kind: str = "") -> str:
+        """What no run has made: claimed by somebody, or of unknown origin."""
         name = name or place.name or str(place)
-        kind = "rows" if place.is_file() else "data"
+        kind = kind or ("rows" if place.is_file() else "data")
         digest = file_hash(place) if place.is_file() else ""
         try:
             card = claims.read_claim(place)
@@ -301,6 +317,14 @@ def _is_file(path: Path) -> bool:
     """Whether a file is there; a card may have what is no path at all in a path's place."""
     try:
         return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _exists(path: Path) -> bool:
+    """Whether a file or folder is there, as `_is_file`."""
+    try:
+        return path.exists()
     except (OSError, ValueError):
         return False
 

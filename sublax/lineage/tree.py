@@ -77,7 +77,7 @@ class Edge:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What somebody should know of a node; `remedy` may be empty."""
+    """What somebody should know of a node, one of the lineage's; `remedy` may be empty."""
 
     severity: str
     node: str

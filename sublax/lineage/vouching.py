@@ -54,9 +54,10 @@ def vouched(lineage: Lineage, public_key: bytes) -> Lineage:
     text = (
         f"{signed} of {count} cards signed by key {key}, {len(covered & verdicts.keys())} covered"
     )
-    problems.append(Problem(tree.NOTE, "signatures", text))
+    problems.append(Problem(tree.NOTE, lineage.heads[0], text))
     if not verdicts:
-        problems.append(Problem(tree.SIGNATURE, lineage.path, "has no card that could be signed"))
+        text = "has no card that could be signed"
+        problems.append(Problem(tree.SIGNATURE, lineage.heads[0], text))
     return tree.with_problems(lineage, problems)
 
 
