@@ -260,7 +260,7 @@ class _Trace:
             return name
         changed = claims.changed_since(place, card)
         state = tree.CHANGED if changed else tree.CLAIMED
-        files = tuple(File(*entry, state) for entry in sorted(card["files"].items()))
+        files = tuple(File(file, known, state) for file, known in sorted(card["files"].items()))
         about = f"{card['config'].get('claimed_by')} says: made by {card['config'].get('made_by')}"
         base = claims.maker(card)
         card_file = claims.claim_path(place)
