@@ -48,13 +48,13 @@ def decoder_config(file: GGUFFile) -> DecoderConfig:
     if heads % kv_heads or head_dim % 2 or head_dim == 0:
         fields.fail("attention.head_count", "does not fit head_count_kv and the head size")
     layers, max_positions = fields.integer("block_count"), fields.integer("context_length")
+    for needed in ("token_embd.weight", f"blk.{layers - 1}.attn_q.weight"):
+        if needed not in file.tensors:
+            raise UserError(f"{file.path}: has no tensor {needed}: fetch the file again")
     if layers > len(file.tensors):  # before anything is made for each of them
         fields.fail(
             "block_count", f"of {layers} is more than the file's {len(file.tensors)} tensors"
         )
-    for needed in ("token_embd.weight", f"blk.{layers - 1}.attn_q.weight"):
-        if needed not in file.tensors:
-            raise UserError(f"{file.path}: has no tensor {needed}: fetch the file again")
     # Qwen's windows depend on the layer, which GGUF does not say; there it stays unread.
     mistral = fields.family == "llama" and "llama.attention.sliding_window" in file.metadata
     window = fields.integer("attention.sliding_window") if mistral else None
