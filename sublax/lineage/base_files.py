@@ -57,10 +57,10 @@ def compare(one: BaseIdentity, other: BaseIdentity) -> str:
     """How two bases relate.
 
     Returns:
-        `same`: made alike from the same files. `derived`: from the same files, not alike (twins).
-        `same name`: called the same, but the files differ or are not known on one side.
-        `other files`: their files differ, which the same weights saved anew would too.
-        `unknown`: nothing of this can be told.
+        One of `same` (made alike from the same files), `derived` (from the same files, not alike:
+        twins), `same name` (called the same, but the files differ or are not known on one side),
+        `other files` (they differ, which the same weights saved anew would too) and `unknown`
+        (nothing of this can be told).
     """
     if one.weights and one.weights == other.weights:
         return SAME if one.derivation == other.derivation else DERIVED

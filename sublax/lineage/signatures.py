@@ -79,9 +79,9 @@ def check(card: Path, public_key: bytes) -> Verdict:
         public_key: 32 raw bytes, as `read_public_key` gives them.
 
     Returns:
-        `good`: by that key, over these bytes. `other key`: over these bytes, by the key that the
-        signature names, which is another. `forged`: not over these bytes, or no signature.
-        `unsigned`: none there.
+        One of `good` (by that key, over these bytes), `other key` (over these bytes, by the key
+        that the signature names, which is another), `forged` (not over these bytes, or no
+        signature) and `unsigned` (none is there).
 
     Raises:
         UserError: `cryptography` is not installed, or the card cannot be read.
