@@ -73,7 +73,7 @@ def told(path):
     origin(path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(cards, st.sampled_from(["corpora/tiny/owl", "bases/tiny", "teachers/tiny/owl"]))
 def test_a_card_of_anything_in_a_run_is_told_of(card, where):
     with tempfile.TemporaryDirectory() as folder:
@@ -83,7 +83,7 @@ def test_a_card_of_anything_in_a_run_is_told_of(card, where):
         told(run / where)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(cards)
 def test_a_claim_of_anything_is_told_of(card):
     with tempfile.TemporaryDirectory() as folder:
