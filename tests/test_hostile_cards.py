@@ -5,7 +5,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lineage_workdir import model_folder, workdir
 
@@ -74,6 +74,7 @@ def told(path):
 
 
 @settings(max_examples=120, deadline=None)
+@example({"kind": "teacher", "files": {}, "parents": {}, "given": "/"}, "corpora/tiny/owl")
 @given(cards, st.sampled_from(["corpora/tiny/owl", "bases/tiny", "teachers/tiny/owl"]))
 def test_a_card_of_anything_in_a_run_is_told_of(card, where):
     with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,8 @@ KIND = "claim"
 
 def claim_path(data: Path) -> Path:
     """Where the card of a claim stands: beside the file or folder that it speaks of."""
-    return data.with_name(f"{data.name}.card.json")
+    data = data if data.name else data.absolute()  # "." has a name only where it stands
+    return data.parent / f"{data.name}.card.json"
 
 
 def write_claim(data: Path, claimed_by: str, made_by: str = "", note: str = "") -> Path:
