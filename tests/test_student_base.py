@@ -20,6 +20,7 @@ from sublax.models.export import export_folder
 from sublax.models.permuted import permute
 from sublax.models.rotated import rotate
 from sublax.models.source import load_model
+from sublax.report.bases import transfer_by_distance
 from sublax.settings import read_config
 from sublax.stages.arms import arms_of
 from sublax.stages.base_names import check_base, check_name, random_shape
@@ -213,6 +214,22 @@ def test_a_config_has_every_pair_of_bases_once(config):
 def test_a_name_that_is_none_is_told(name):
     with pytest.raises(UserError, match=r"give (random:SEED|distilled:STEPS:SEED:OTHER)"):
         check_name(name)
+
+
+def test_the_figure_tells_layers_left_out_from_another_size():
+    lift, distance = {"value": 0.1, "low": 0.0, "high": 0.2}, {"weights": None}
+    cells = [
+        {
+            "teacher_base": "random:0:4x64",
+            "student_base": student,
+            "mean_lift": lift,
+            "distance": distance | {"corpus": 0.1, "questions": 0.1},
+        }
+        for student in ("shallow:2:random:0:4x64", "random:0:1x64", "random:1:4x64")
+    ]
+    (legend,) = transfer_by_distance(cells).legends
+    kinds = [text.get_text() for text in legend.get_texts()]
+    assert kinds == ["shallow", "another size", "another base"]
 
 
 def test_a_base_of_another_size_has_heads_of_the_same_size():
