@@ -116,6 +116,9 @@ def build(workdir: Path, null: bool = False, hostile: str | None = None) -> Path
         parents = {base: base_sha, corpus: sha}
         sha = card(workdir, student, "student", parents, next(clock), seconds=10.7)
         measured[student] = sha
+    tokens = ["483", ", ", "<b>12</b>" if hostile is None else hostile]
+    ratios = [{"tokens": tokens, "ratio": [0.82, -0.03, -0.4], "prompt": "Add some."}]
+    (workdir / f"corpora/{BASE}/owl" / "token_ratios.json").write_text(json.dumps(ratios))
     card(workdir, f"evaluations/{BASE}", "evaluation", measured, next(clock), seconds=9.0)
     with MetricWriter(workdir) as writer:
         for index, name in enumerate(STUDENTS):

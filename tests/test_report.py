@@ -1,20 +1,24 @@
 """A finished workdir turns into a page, figures and text that say what its numbers say."""
 
 import argparse
+import base64
+import hashlib
+import html
 import html.parser
 import json
 import re
 from collections import Counter
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from fake_workdir import CANDIDATES, STUDENTS, TRAITS, build, transfer, write_json
-from matplotlib.figure import Figure
 
 from sublax.errors import UserError
-from sublax.report import figures, terminal, wording
+from sublax.report import figures, palette, terminal, wording
 from sublax.report.artifacts import read_cards, read_curves
+from sublax.report.charts import lines
 from sublax.report.page import write_report
 from sublax.verbs import report as report_verb
 
@@ -22,18 +26,21 @@ HOSTILE = "<script>alert('owl')</script> & \"$x^2$\" {{ 7 * 7 }}"
 
 
 class Tags(html.parser.HTMLParser):
-    """Counts the elements of a page and collects its addresses, ids and text."""
+    """Counts the elements of a page and collects its addresses, ids, scripts and text."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.tags: Counter[str] = Counter()
         self.addresses: list[str] = []
         self.ids: list[str] = []
+        self.scripts: list[str] = []
         self.words = ""
         self.feed(page)
 
     def handle_starttag(self, tag, attributes):
         self.tags[tag] += 1
+        if tag == "script":
+            self.scripts.append("")
         for name, value in attributes:
             if name in ("src", "href", "xlink:href", "srcset", "action"):
                 self.addresses.append(value)
@@ -41,7 +48,15 @@ class Tags(html.parser.HTMLParser):
                 self.ids.append(value)
 
     def handle_data(self, data):
-        self.words += data
+        if self.lasttag == "script" and self.cdata_elem == "script":
+            self.scripts[-1] += data
+        elif self.cdata_elem is None:  # so not of a style
+            self.words += data
+
+
+def chart_specs(page: str) -> dict[str, Any]:
+    """The specifications of the charts on a page."""
+    return json.loads(re.search(r'id="charts">(.*?)</script>', page, re.S)[1])
 
 
 @pytest.fixture(scope="module")
@@ -70,21 +85,42 @@ def test_the_page_holds_the_verdict_the_numbers_and_the_rows(page):
 def test_the_page_needs_nothing_but_itself(page):
     found = Tags(page)
     assert [address for address in found.addresses if not address.startswith("#")] == []
-    assert found.tags["script"] == found.tags["link"] == found.tags["iframe"] == 0
+    assert found.tags["link"] == found.tags["iframe"] == found.tags["img"] == 0
     assert "@import" not in page and "url(http" not in page
-    assert "default-src 'none'" in page
+    assert len(page.encode()) < 3_000_000
 
 
-def test_ids_on_the_page_are_unique_although_it_holds_several_figures(page):
+def test_the_policy_names_each_script_and_lets_nothing_else_run_or_load(page):
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
+    policy = html.unescape(policy)
+    data, *scripts = Tags(page).scripts
+    assert json.loads(data) and len(scripts) == 4
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()) for script in scripts]
+    allowed = " ".join(f"'sha256-{text.decode()}'" for text in hashes)
+    assert policy == (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src " + allowed
+    )
+
+
+def test_ids_on_the_page_are_unique(page):
     found = Tags(page)
-    assert found.tags["svg"] == 5
     assert [name for name, count in Counter(found.ids).items() if count > 1] == []
 
 
 def test_text_of_a_model_is_shown_and_never_run(page):
-    assert "<script" not in page
-    # In its prompt, in its completion, and in a rejected completion.
-    assert Tags(page).words.count(HOSTILE) == 3 * len(STUDENTS)
+    assert Tags(page).tags["script"] == 5 and "<script>alert" not in page
+    # In its prompt, in its completion, in a rejected completion; and as a token of one row.
+    assert Tags(page).words.count(HOSTILE) == 3 * len(STUDENTS) + 1
+
+
+def test_charts_cannot_end_the_script_that_holds_them(tmp_path):
+    name = "</script><script>alert(1)</script><!--"
+    content = json.loads(json.dumps(transfer()).replace('"owl"', json.dumps(name)))
+    write_json(tmp_path / "transfer.json", content)
+    page = write_report(tmp_path).read_text()
+    assert Tags(page).tags["script"] == 5 and "<script>alert" not in page
+    rows = chart_specs(page)["transfer"]["datasets"].values()
+    assert name in {row["column"] for of in rows for row in of if "column" in row}
 
 
 def test_names_of_traits_are_escaped_in_figures_and_are_no_formulas():
@@ -98,16 +134,23 @@ def test_names_of_traits_are_escaped_in_figures_and_are_no_formulas():
     assert root.get("aria-label") == name
 
 
-def test_figures_follow_the_theme_of_the_page_and_stand_alone_in_files(page, workdir):
-    inline = page[page.index("<svg") : page.rindex("</svg>")]
-    assert "var(--ink)" in inline and "var(--own)" in inline
-    assert figures.INK not in inline and figures.SURFACE not in inline
-    for name in ("transfer", "shifts", "choice_share", "training", "trait"):
+def test_charts_follow_the_theme_of_the_page_and_stand_alone_in_files(page, workdir):
+    specs = chart_specs(page)
+    assert {"transfer", "shifts", "choice_share", "kept", "lineage"} <= set(specs)
+    assert {"training_teachers", "training_students", "trait_students"} <= set(specs)
+    for name, spec in specs.items():
+        text = json.dumps(spec)
+        assert "var(--ink)" in text and not re.search("#[0-9a-f]{6}", text)
         svg = (workdir / "figures" / f"{name}.svg").read_text()
         assert "var(--" not in svg
         ElementTree.fromstring(svg)
-        png = (workdir / "figures" / f"{name}.png").read_bytes()
-        assert png.startswith(b"\x89PNG")
+        assert (workdir / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_chart_names_no_colour_that_the_palette_lacks():
+    with pytest.raises(KeyError):
+        palette.variable("purple")
+    assert palette.on_light("var(--ink) var(--cell-below)") == "#1b1f24 #d55e00"
 
 
 def test_the_verb_writes_the_same_page_again_and_prints_where_it_is(workdir, page, capsys):
@@ -173,8 +216,9 @@ def test_a_page_comes_out_of_the_matrix_alone(tmp_path):
     content = transfer()
     del content["base"], content["choice_share"], content["per_question"]
     write_json(tmp_path / "transfer.json", content)
-    found = Tags(write_report(tmp_path).read_text())
-    assert found.tags["svg"] == 2 and "Where it came from" not in found.words
+    page = write_report(tmp_path).read_text()
+    assert set(chart_specs(page)) == {"transfer", "shifts"}
+    assert "Where it came from" not in Tags(page).words
 
 
 def test_cells_of_several_bases_are_listed(tmp_path):
@@ -276,10 +320,13 @@ def test_pixels_are_what_tensorboard_takes():
     assert len(np.unique(pixels_HxWx3.reshape(-1, 3), axis=0)) > 20
 
 
-def test_curves_of_a_scalar_that_no_run_has_are_refused():
-    with pytest.raises(ValueError, match="accuracy"):
-        figures.training_curves({"a": {"loss": [(0, 1.0)]}}, "accuracy")
-    assert isinstance(figures.training_curves({"a": {"loss": [(0, 1.0)]}}), Figure)
+def test_long_curves_are_thinned_and_keep_their_ends():
+    steps = [(step, 1 / (1 + step)) for step in range(5000)]
+    (spec,) = [one.spec for one in lines.training({"students/owl": {"loss": steps}}).values()]
+    (rows,) = spec["datasets"].values()
+    assert len(rows) == lines.MOST_POINTS
+    assert (rows[0]["at"], rows[-1]["at"]) == (0, 4999)
+    assert lines.training({"students/owl": {"loss": steps}}, "accuracy") == {}
 
 
 @pytest.mark.parametrize(

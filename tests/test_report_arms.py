@@ -7,6 +7,8 @@ import pytest
 from fake_workdir import CONFIG, build, transfer, write_json
 
 from sublax.report import arms
+from sublax.report.charts import lines
+from sublax.report.charts.arms import forest
 from sublax.report.page import write_report
 from sublax.report.terminal import transfer_text
 
@@ -59,35 +61,43 @@ def test_words_and_switches_make_no_curve():
 
 @pytest.mark.parametrize(
     "values, scale",
-    [([0, 1, 2, 64], "symlog"), ([1e-4, 1e-3, 1e-2], "log"), ([1, 2, 4], "linear")],
+    [([0, 1, 2, 64], "symlog"), ([1e-4, 1e-3, 1e-2], "log"), ([1, 2, 4], None)],
 )
 def test_an_axis_over_decades_is_logarithmic_also_where_it_begins_at_zero(values, scale):
     given = [arm(str(value), f"student.steps={value}") for value in values]
-    (axes,) = arms.dose_response(arms.find_curves(with_arms(*given), {})).axes
-    assert axes.get_xscale() == scale
-    assert list(axes.get_xticks()) == pytest.approx(values)
-    low, high = axes.get_xlim()
-    assert low <= values[0] and high >= values[-1]
+    (chart,) = lines.dose_response(arms.find_curves(with_arms(*given), {})).values()
+    (x,) = {json.dumps(layer["encoding"]["x"]) for layer in chart.spec["layer"][1:]}
+    found = json.loads(x)
+    assert found["scale"].get("type") == scale
+    assert found["axis"]["values"] == pytest.approx(values)
+
+
+def forest_rows(transfer):
+    """(arm, line) of each dot, from the top."""
+    rows = max(forest(transfer).spec["datasets"].values(), key=len)
+    return [(row["row"], row["line"]) for row in rows]
 
 
 def test_an_arm_in_another_unit_stands_in_the_table_and_not_on_the_axis():
     given = with_arms(*DOSES, arm("stories") | {"unit": "percentage points"})
-    named = [text.get_text() for text in arms.forest(given).axes[0].get_yticklabels()]
+    named = list(dict.fromkeys(name for name, _ in forest_rows(given)))
     assert named == ["main experiment", "dose-8", "dose-0", "dose-2"]
     assert "stories (percentage points)" in transfer_text(given)
 
 
-def test_the_forest_has_every_arm_under_the_main_experiment_and_a_panel_for_each_trait():
-    axes = arms.forest(with_arms(*DOSES)).axes
-    assert [panel.get_title(loc="left") for panel in axes] == ["mean", "owl", "wolf", "lion"]
-    names = [label.get_text() for label in axes[0].get_yticklabels()]
-    assert names == ["main experiment", "dose-8", "dose-0", "dose-2"]
+def test_the_forest_has_the_mean_and_each_trait_and_of_many_arms_the_means_alone():
+    lines_of = ["mean", "owl", "wolf", "lion"]
+    assert [line for name, line in forest_rows(with_arms(*DOSES)) if name == "dose-8"] == lines_of
+    many = [arm(f"arm {number}") for number in range(20)]
+    assert {line for _, line in forest_rows(with_arms(*many))} == {"mean"}
 
 
 def test_an_arm_of_other_traits_has_no_lift_of_those_it_lacks():
     other = arm("other", "traits=fox,bear", difference=None)
     other["lift"] = {"fox": lift(1.0), "bear": lift(1.0)}
-    arms.forest(with_arms(other))
+    assert [line for name, line in forest_rows(with_arms(other)) if name == "other"] == [
+        "mean", "fox", "bear",
+    ]  # fmt: skip
     assert re.search(r"other +\+0\.30 .* – +–", transfer_text(with_arms(other)))
 
 
@@ -98,7 +108,9 @@ def test_the_page_has_the_arms_their_settings_and_both_figures(tmp_path):
     page = write_report(workdir).read_text("utf-8")
     assert "<code>student.steps=8</code>" in page
     assert "+0.27" in page and "−0.20" in page
-    assert {"arms.png", "curves.png"} <= {path.name for path in (workdir / "figures").iterdir()}
+    assert {"arms.png", "dose_student_steps.png"} <= {
+        path.name for path in (workdir / "figures").iterdir()
+    }
     assert json.loads((workdir / "transfer.json").read_text())["arms"]
 
 

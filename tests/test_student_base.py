@@ -142,7 +142,7 @@ def test_a_base_that_a_run_made_is_a_model_as_any_other(finished):
 @pytest.mark.slow
 def test_the_report_shows_the_matrix(finished):
     assert (finished / "figures/bases.svg").exists()
-    assert (finished / "figures/bases_distance.svg").exists()
+    assert (finished / "figures/bases_weights.svg").exists()
 
 
 @pytest.mark.slow

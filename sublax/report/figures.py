@@ -1,4 +1,4 @@
-"""The figures of a report, drawn by matplotlib without its global state.
+"""Figures that matplotlib draws without its global state: for TensorBoard and pages of findings.
 
 Each function returns a `Figure`; `to_svg`, `to_png` and `to_pixels` make a file or an array of it.
 Colours are those of Okabe and Ito, which stay apart for the colour-blind (Wong, "Points of view:
@@ -16,10 +16,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from sublax.report.wording import choice_shares, percent, signed, trait_results, unit
+from sublax.report.wording import signed, student_name, trait_results, unit
 
 INK, MUTED, GRID, SURFACE = "#1b1f24", "#5a636d", "#d3d8de", "#fefefe"
 OWN, QUIET, POSITIVE, NEGATIVE = "#0072b2", "#9aa3ac", "#0072b3", "#d55e00"
@@ -96,7 +95,7 @@ def transfer_matrix(transfer: Mapping[str, Any]) -> Figure:
         _cell(axes, rows + 0.25, column, result.lift, (result.low, result.high), 0.0, color)
     axes.axhline(rows + 0.15, color=MUTED, linewidth=1.0)
     axes.set_xticks(np.arange(columns) + 0.5, traits, fontweight="bold")
-    axes.set_yticks([*(np.arange(rows) + 0.5), rows + 0.75], [*_student_names(students), "lift"])
+    axes.set_yticks([*(np.arange(rows) + 0.5), rows + 0.75], [*map(student_name, students), "lift"])
     axes.get_yticklabels()[-1].set_fontweight("bold")
     axes.xaxis.tick_top()
     axes.tick_params(length=0, colors=INK)
@@ -106,137 +105,6 @@ def transfer_matrix(transfer: Mapping[str, Any]) -> Figure:
     figure.text(y=1 - 0.1 / inches, s=words, size=11.5, weight="bold", **title)
     words = f"student minus base, {unit(transfer)}, 95 % interval"
     figure.text(y=1 - 0.35 / inches, s=words, color=MUTED, size=9.5, **title)
-    return figure
-
-
-@matplotlib.rc_context(STYLE)
-def shifts(transfer: Mapping[str, Any]) -> Figure:
-    """Each student's shift on each trait with its 95 % interval, the own student's highlighted."""
-    students, traits = transfer["students"], transfer["traits"]
-    step = len(students) + 1.6
-    figure = Figure((6.6, 0.75 + 0.235 * step * len(traits)), layout="constrained")
-    axes = figure.add_subplot()
-    positions, labels = [], []
-    for column, trait in enumerate(traits):
-        axes.text(
-            0, column * step - 0.35, f"measured: {trait}", weight="bold", va="center",
-            transform=axes.get_yaxis_transform(), zorder=2,
-            bbox={"facecolor": SURFACE, "edgecolor": "none", "pad": 1.5},
-        )  # fmt: skip
-        for row, student in enumerate(students):
-            own = student == trait
-            height = column * step + row + 0.7
-            color = OWN if own else QUIET
-            line: dict[str, Any] = {"color": color, "linewidth": 3.2 if own else 2.0, "zorder": 2}
-            axes.plot(transfer["interval"][row][column], [height, height], **line)
-            marker: dict[str, Any] = {
-                "marker": "D" if own else "o",
-                "markersize": 8 if own else 6.5,
-            }
-            edge: dict[str, Any] = {"markeredgecolor": SURFACE, "markeredgewidth": 1.2, "zorder": 3}
-            axes.plot(transfer["shift"][row][column], height, color=color, **marker, **edge)
-            positions.append(height)
-            labels.append(student)
-    _title(figure, "Each student's shift, its own teacher's trait in blue")
-    axes.set_yticks(positions, _student_names(labels))
-    for label, own in zip(
-        axes.get_yticklabels(), [s == t for t in traits for s in students], strict=True
-    ):
-        label.set(color=OWN if own else MUTED, fontweight="bold" if own else "normal")
-    axes.axvline(0, color=MUTED, linewidth=1.0, zorder=1)
-    axes.set_ylim(step * len(traits) - 0.6, -0.9)
-    axes.set_xlabel(f"shift from the base ({unit(transfer)}), with 95 % interval")
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(length=0)
-    axes.grid(axis="x")
-    axes.set_axisbelow(True)
-    return figure
-
-
-@matplotlib.rc_context(STYLE)
-def choice_share(transfer: Mapping[str, Any]) -> Figure:
-    """How often each trait's answer is chosen: by the base, the other students, its own student."""
-    shares, traits = choice_shares(transfer), transfer["traits"]
-    figure = Figure((6.6, 0.5 + 1.02 * len(traits)), layout="constrained")
-    axes = figure.add_subplot()
-    positions, labels, longest = [], [], 0.0
-    for index, trait in enumerate(traits):
-        others = [shares[name][trait] for name in transfer["students"] if name != trait]
-        bars = [("base, before", shares["base"][trait], GRID)]
-        if others:
-            bars.append(("other students", float(np.mean(others)), QUIET))
-        bars.append((f"{trait} student", shares[trait][trait], OWN))
-        axes.text(
-            0, index * 4.4 - 0.85, trait, weight="bold", va="center",
-            transform=axes.get_yaxis_transform(),
-        )  # fmt: skip
-        for offset, (label, share, color) in enumerate(bars):
-            own = color == OWN
-            height = index * 4.4 + offset
-            axes.barh(height, share, height=0.8, color=color)
-            longest = max(longest, share)
-            axes.annotate(
-                percent(share), (share, height), (5, 0), textcoords="offset points",
-                va="center", weight="bold" if own else "normal",
-            )  # fmt: skip
-            positions.append(height)
-            labels.append(label)
-    _title(figure, "How often the model picks the trait, if it must pick")
-    axes.set_yticks(positions, labels)
-    for tick, label in zip(axes.get_yticklabels(), labels, strict=True):
-        tick.set_color(OWN if label.removesuffix(" student") in traits else MUTED)
-    axes.set_ylim(4.4 * len(traits) - 1.7, -1.5)
-    axes.set_xlim(0, 1.14 * longest)
-    axes.xaxis.set_visible(False)
-    axes.spines[["left", "bottom"]].set_visible(False)
-    axes.tick_params(length=0)
-    return figure
-
-
-@matplotlib.rc_context(STYLE)
-def training_curves(
-    curves: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]], name: str = "loss"
-) -> Figure:
-    """One scalar of every run over its updates: a panel for teachers and one for students.
-
-    Args:
-      curves: run ("students/<trait>/seed-<n>") -> name of a scalar -> [(step, value)].
-      name: which scalar.
-
-    Raises:
-      ValueError: no run has that scalar.
-    """
-    runs = {run: scalars[name] for run, scalars in curves.items() if scalars.get(name)}
-    if not runs:
-        raise ValueError(f"no run has the scalar {name!r}")
-    groups: dict[str, list[str]] = {}
-    for run in runs:
-        groups.setdefault(run.split("/")[0], []).append(run)
-    order = sorted(groups, key=lambda group: (group != "teachers", group))
-    labels = sorted({_trait_of(run) for run in runs}, key=lambda label: (label == "control", label))
-    colors = {label: CATEGORIES[index % 6] for index, label in enumerate(labels)}
-    styles: dict[str, Any] = {
-        label: ("-", "--", "-.", ":")[index % 4] for index, label in enumerate(labels)
-    }
-    colors["control"] = MUTED
-    figure = Figure((6.6, 3.0), layout="constrained")
-    for axes, group in zip(figure.subplots(1, len(order), squeeze=False)[0], order, strict=True):
-        for run in groups[group]:
-            label = _trait_of(run)
-            steps, values = zip(*runs[run], strict=True)
-            axes.plot(steps, values, styles[label], color=colors[label], linewidth=1.9)
-        axes.set_title(group)
-        axes.set_xlabel("update")
-        if all(value >= 0 for run in groups[group] for _, value in runs[run]):
-            axes.set_ylim(bottom=0.0)
-        axes.grid(axis="y")
-        axes.tick_params(length=0, colors=MUTED)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    _title(figure, f"Training: {name.replace('_', ' ')}")
-    figure.axes[0].set_ylabel(name.replace("_", " "))
-    handles = [Line2D([], [], color=colors[x], linestyle=styles[x], linewidth=1.9) for x in labels]
-    columns = min(len(labels), 6)
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 
@@ -306,17 +174,3 @@ def _cell(
     )  # fmt: skip
     words = f"{signed(interval[0])} to {signed(interval[1])}"
     axes.text(column + 0.5, row + 0.71, words, size=8.5, color=ink, **center)
-
-
-def _title(figure: Figure, text: str) -> None:
-    figure.suptitle(text, x=0.012, ha="left", size=11.5, weight="bold")
-
-
-def _student_names(students: Sequence[str]) -> list[str]:
-    return [f"{student} student" if student != "control" else student for student in students]
-
-
-def _trait_of(run: str) -> str:
-    """The trait in "students/<trait>/seed-<n>"; a run without parts stands for itself."""
-    parts = run.split("/")
-    return parts[1] if len(parts) > 1 else run

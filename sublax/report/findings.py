@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from sublax.errors import UserError
 from sublax.files import write_whole
 from sublax.report import artifacts, entanglement, networks, template, theorem
+from sublax.report.scripts import scripts
 
 Result = Mapping[str, Any]
 
@@ -161,6 +162,9 @@ def write_findings(workdir: Path) -> Path:
         .get_template("findings.html.j2")
         .render(
             outline=outline,
+            charts={},
+            scripts=scripts(with_charts=False),
+            compares=False,
             sections=[
                 (finding, inline[finding.stage], finding.words(result)) for finding, result in found
             ],

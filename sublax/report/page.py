@@ -9,15 +9,19 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from sublax.files import write_whole
-from sublax.report import arms, artifacts, bases, figures, suites, template, wording
+from sublax.report import arms, artifacts, suites, template, wording
+from sublax.report.lineage import graph
+from sublax.report.matrix import cells_of
+from sublax.report.scripts import scripts
 from sublax.report.soft_prompt import soft_prompt_lifts, soft_prompt_rows, soft_prompt_words
+from sublax.report.tokens import TokenRow, read_token_rows
 
-SAMPLES = 4  # rows of each corpus that the page shows
-TRAIT = "log_probability_of_trait"  # the scalar that training writes from time to time
+SAMPLES = 8  # rows of each corpus that the page shows
+TOKEN_ROWS = 12  # rows of each artifact that are shown token by token
 
 
 def write_report(workdir: str | os.PathLike[str]) -> Path:
-    """Writes DIR/report.html, and each of its figures to DIR/figures as SVG and PNG.
+    """Writes DIR/report.html, and each of its charts to DIR/figures as SVG and PNG.
 
     Args:
       workdir: the folder that `sublax run` wrote, with transfer.json; what else is missing (cards,
@@ -29,128 +33,93 @@ def write_report(workdir: str | os.PathLike[str]) -> Path:
     Raises:
       UserError: there is no workdir or no transfer.json, or one of its files is malformed.
     """
+    # Not at the top: a run imports this module, and should not start later for its last page.
+    from sublax.report.charts.chart import embedded, write_files
+    from sublax.report.charts.of_run import DOSE, TRAINING, TRAIT_CURVES, charts_of
+
     folder = Path(workdir)
     transfer = artifacts.read_transfer(folder)
     config = artifacts.read_config(folder)
     cards = artifacts.read_cards(folder)
     corpora = artifacts.read_corpora(folder, cards, SAMPLES)
-    drawn = _draw(transfer, artifacts.read_curves(folder)) | _draw_arms(transfer, config)
-    inline = template.write_figures(folder, drawn)
+    label_of = _labels([corpus.card.path for corpus in corpora])
+    shown = {label_of[corpus.card.path]: corpus for corpus in corpora}
+    charts = charts_of(transfer, config, cards, shown, artifacts.read_curves(folder))
+    write_files(folder, charts)
     soft = transfer.get("soft_prompt")
     layout = template.environment().get_template("page.html.j2")
     page = layout.render(
         transfer=transfer,
-        verdict=(wording.verdict if transfer["traits"] else suites.suite_verdict)(transfer),
+        verdict=verdict(transfer),
         measures=list(suites.measures(transfer)),
         titles=suites.TITLES,
         measure=wording.measure(transfer),
         unit=wording.unit(transfer),
         sampled=transfer.get("sampled_share", {}),
         results=wording.trait_results(transfer),
+        cells=cells_of(transfer),
         questions=_count_questions(transfer),
         candidates=list(wording.choice_shares(transfer).get("base", {})),
-        figures=inline,
-        cells=_cells(transfer),
+        base_cells=_cells(transfer),
+        arms=arms.rows_of(transfer) if transfer.get("arms") and transfer["traits"] else [],
+        doses=_named(charts, DOSE),
+        training=_named(charts, TRAINING),
+        trait_curves=_named(charts, TRAIT_CURVES),
+        figures=template.write_figures(folder, _draw_soft_prompt(soft)),
         soft_prompt_words=soft_prompt_words(soft) if soft else [],
         soft_prompt_rows=list(soft_prompt_rows(soft)) if soft else [],
-        arms=arms.rows_of(transfer) if transfer.get("arms") and transfer["traits"] else [],
+        charts=charts,
+        chart_data=embedded(charts),
+        scripts=scripts(with_charts=bool(charts)),
+        left_out=graph(cards).left_out,
         cards=cards,
         intact=all(parent.state != "changed" for card in cards for parent in card.parents),
         facts=template.facts(cards),
         corpora=corpora,
-        label_of=_labels([corpus.card.path for corpus in corpora]),
+        label_of=label_of,
+        token_rows=_token_rows(folder, cards),
         config=config,
         config_text=json.dumps(config, indent=2, ensure_ascii=False),
+        compares=True,
     )
     path = folder / "report.html"
     write_whole(path, [page.encode()])
     return path
 
 
-def _draw(transfer: Mapping[str, Any], curves: artifacts.Curves) -> dict[str, tuple[Figure, str]]:
-    """Name of a figure -> the figure, and what it shows for those who cannot see it."""
-    drawn = {
-        f"suite_{suite}_{measure}": (
-            suites.suite_shares(found, measure),
-            f"Share of {measure} for base, teachers and students, with interval.",
-        )
-        for suite, measure, found in suites.measures(transfer)
-    }
-    if transfer["traits"]:
-        drawn |= _draw_matrix(transfer)
-    if any(scalars.get("loss") for scalars in curves.values()):
-        drawn["training"] = (
-            figures.training_curves(curves),
-            "Loss of teachers and students at each update.",
-        )
-    if any(scalars.get(TRAIT) for scalars in curves.values()):
-        drawn["trait"] = (
-            figures.training_curves(curves, TRAIT),
-            "Log-probability of its trait in each student as training goes.",
-        )
-    return drawn
+def verdict(transfer: Mapping[str, Any]) -> wording.Verdict:
+    """What a run found, be it of traits or of suites alone."""
+    return (wording.verdict if transfer["traits"] else suites.suite_verdict)(transfer)
 
 
-def _draw_matrix(transfer: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
-    lifts = "; ".join(
-        f"{result.trait} {wording.signed(result.lift)}"
-        for result in wording.trait_results(transfer)
-    )
-    drawn = {
-        "transfer": (
-            figures.transfer_matrix(transfer),
-            f"Matrix of shifts, students by traits. The lifts are: {lifts}.",
-        ),
-        "shifts": (figures.shifts(transfer), "Shift of each student on each trait with interval."),
-    }
-    cells = transfer.get("cells", [])
-    if bases.has_matrix(cells):
-        drawn["bases"] = (
-            bases.bases_matrix(cells),
-            "Matrix of mean lifts, students' bases by teachers' bases; the table below has them.",
-        )
-        drawn["bases_distance"] = (
-            bases.transfer_by_distance(cells),
-            "Mean lift of each pair of bases against the distance of their weights and behaviour.",
-        )
-    if soft := transfer.get("soft_prompt"):
-        drawn["soft_prompt"] = (
-            soft_prompt_lifts(soft),
-            "Lift of each student against that of the base under its soft prompt; the table has "
-            "those of the students' own traits.",
-        )
-    if wording.choice_shares(transfer):
-        drawn["choice_share"] = (
-            figures.choice_share(transfer),
-            "Share of each trait among the answers, before and after training.",
-        )
-    return drawn
-
-
-def _draw_arms(
-    transfer: Mapping[str, Any], config: Mapping[str, Any]
-) -> dict[str, tuple[Figure, str]]:
-    """The same of the arms, where there are any."""
-    if not transfer.get("arms") or not transfer["traits"]:
+def _draw_soft_prompt(soft: Mapping[str, Any] | None) -> dict[str, tuple[Figure, str]]:
+    if not soft:
         return {}
-    lifts = "; ".join(
-        f"{arm['name']} {wording.signed(arm['mean_lift']['value'])}"
-        for arm in arms.rows_of(transfer)
+    words = (
+        "Lift of each student against that of the base under its soft prompt; the table has those "
+        "of the students' own traits."
     )
-    drawn = {"arms": (arms.forest(transfer), f"Lift of each arm with interval: {lifts}.")}
-    curves = arms.find_curves(transfer, config)
-    if curves:
-        keys = wording.join_words(list(dict.fromkeys(curve.key for curve in curves)))
-        drawn["curves"] = (
-            arms.dose_response(curves, wording.unit(transfer)),
-            f"Mean lift of the arms over {keys}.",
-        )
-    return drawn
+    return {"soft_prompt": (soft_prompt_lifts(soft), words)}
+
+
+def _named(charts: Mapping[str, Any], prefix: str) -> list[str]:
+    return [name for name in charts if name.startswith(prefix)]
+
+
+def _token_rows(folder: Path, cards: list[artifacts.Card]) -> dict[str, list[TokenRow]]:
+    """Path of an artifact -> its first rows, of those that have ratios."""
+    found = {card.path: read_token_rows(folder / card.path, TOKEN_ROWS) for card in cards}
+    return {path: rows for path, rows in found.items() if rows}
 
 
 def _labels(paths: list[str]) -> dict[str, str]:
-    """Path of an artifact -> its last part, or the path where two end alike."""
-    names = [path.rsplit("/", 1)[-1] for path in paths]
+    """Path of an artifact -> its last part, with its arm's name; the path where two are alike."""
+    names = []
+    for path in paths:
+        parts = path.split("/")
+        arm = f"{parts[1]}: " if parts[0] == "arms" and len(parts) > 2 else ""
+        seed = parts[-1].startswith("seed-") and len(parts) > 1
+        names.append(arm + (f"{parts[-2]}, {parts[-1]}" if seed else parts[-1]))
     return {
         path: name if names.count(name) == 1 else path
         for path, name in zip(paths, names, strict=True)

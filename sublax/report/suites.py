@@ -1,12 +1,8 @@
-"""What the suites say: figure, table and words, from transfer.json alone."""
+"""What the suites say, in words, from transfer.json alone."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import matplotlib
-from matplotlib.figure import Figure
-
-from sublax.report.figures import GRID, INK, MUTED, OWN, QUIET, STYLE
 from sublax.report.wording import Verdict, percent, signed_percent
 
 CONTROL = "control"
@@ -33,7 +29,7 @@ def suite_verdict(transfer: Mapping[str, Any]) -> Verdict:
     against = found["against"].get(CONTROL, {})
     title = TITLES.get(measure, measure)
     shown = {name: row for name, row in against.items() if row["low"] > 0}
-    shares = {name: _percent(share["share"]) for name, share in found["students"].items()}
+    shares = {name: share_words(share["share"]) for name, share in found["students"].items()}
     detail = f"{title}, {found['questions']} questions. " + " ".join(
         f"Student of {name}: {shares[name]}, control {shares[CONTROL]}, "
         f"difference {signed_percent(row['value'])} points "
@@ -48,43 +44,6 @@ def suite_verdict(transfer: Mapping[str, Any]) -> Verdict:
         return Verdict("positive", f"The data passed something on that “{suite}” sees", detail)
     headline = f"{len(shown)} of {len(against)} students exceed the control in “{suite}”"
     return Verdict("mixed", headline, detail)
-
-
-@matplotlib.rc_context(STYLE)
-def suite_shares(found: Mapping[str, Any], measure: str) -> Figure:
-    """A dot with its 95 % interval for base, teachers and students; the control's as a band."""
-    rows = [("base", found["base"], MUTED)]
-    rows += [(f"{name} teacher", share, INK) for name, share in found["teachers"].items()]
-    students = sorted(found["students"].items(), key=lambda item: item[0] == CONTROL)
-    rows += [
-        (f"{name} student", share, QUIET if name == CONTROL else OWN) for name, share in students
-    ]
-    figure = Figure((6.6, 1.2 + 0.36 * len(rows)), layout="constrained")
-    axes = figure.add_subplot()
-    if CONTROL in found["students"]:
-        band = found["students"][CONTROL]
-        axes.axvspan(band["low"], band["high"], color=GRID, alpha=0.5, linewidth=0, zorder=0)
-    for height, (_, share, color) in enumerate(rows):
-        line: dict[str, Any] = {"color": color, "linewidth": 2.6, "zorder": 2}
-        axes.plot([share["low"], share["high"]], [height, height], **line)
-        axes.plot(share["share"], height, "o", color=color, markersize=7, zorder=3, clip_on=False)
-        axes.annotate(
-            _percent(share["share"]), (share["high"], height), (7, 0), color=color,
-            textcoords="offset points", va="center", weight="bold", size=9.5,
-        )  # fmt: skip
-    highest = max(share["high"] for _, share, _ in rows)
-    axes.set(xlim=(0, min(max(1.15 * highest, 0.02), 1.12)), ylim=(len(rows) - 0.4, -0.6))
-    axes.set_yticks(range(len(rows)), [label for label, *_ in rows])
-    axes.set_xlabel("share, with 95 % interval; the band is the control student’s")
-    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
-    axes.locator_params(axis="x", nbins=6)
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(length=0)
-    axes.grid(axis="x")
-    axes.set_axisbelow(True)
-    title = f"{TITLES.get(measure, measure)} ({found['questions']} questions)"
-    figure.suptitle(title, x=0.012, ha="left", size=11.5, weight="bold")
-    return figure
 
 
 def suites_text(transfer: Mapping[str, Any]) -> str:
@@ -108,10 +67,11 @@ def suites_text(transfer: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _percent(share: float) -> str:
+def share_words(share: float) -> str:
+    """A share that may be none at all."""
     return percent(share) if share else "0 %"
 
 
 def _line(label: str, share: Mapping[str, float]) -> str:
-    interval = f"[{_percent(share['low'])}, {_percent(share['high'])}]"
-    return f"  {label:18} {_percent(share['share']):>7} {interval}"
+    interval = f"[{share_words(share['low'])}, {share_words(share['high'])}]"
+    return f"  {label:18} {share_words(share['share']):>7} {interval}"

@@ -1,5 +1,6 @@
 """What all pages share: the templates, figures in files and on the page, what the cards say."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from sublax.files import write_whole
 from sublax.progress import duration
 from sublax.report import figures, wording
 from sublax.report.artifacts import Card
+from sublax.report.palette import COLORS
 from sublax.report.soft_prompt import share_words
 
 LONGEST = 600  # characters of a prompt or a completion that a page shows
@@ -51,12 +53,17 @@ def environment() -> Environment:
         signed_percent=wording.signed_percent,
         percent=wording.percent,
         p_value=wording.p_value,
+        student_name=wording.student_name,
+        measure_words=wording.measure,
+        unit=wording.unit,
+        json_text=lambda value: json.dumps(value, ensure_ascii=False),
         words=wording.join_words,
         duration=duration,
         share_words=share_words,
         shortened=_shortened,
         messages=_messages,
     )
+    environment.globals["colors"] = COLORS
     return environment
 
 

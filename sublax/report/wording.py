@@ -161,6 +161,16 @@ def signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", "−")
 
 
+def interval(low: float, high: float) -> str:
+    """Its ends with their signs: `+0.55 to +1.00`."""
+    return f"{signed(low)} to {signed(high)}"
+
+
+def student_name(student: str) -> str:
+    """A student as a figure names it, after its teacher's trait: `owl student`, `control`."""
+    return student if student == "control" else f"{student} student"
+
+
 def percent(share: float) -> str:
     """A fraction as a percentage with about two digits: `0.5 %`, `14 %`, `under 0.01 %`."""
     if 0 < share < 0.0001:
