@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from sublax.errors import UserError
-from sublax.settings import flatten, plain
+from sublax.settings import plain
+from sublax.trees import flatten
 
 _OPTIMIZER = "name learning_rate schedule warmup_steps weight_decay clip b1 b2 eps"
 _LORA = "rank alpha targets rank_stabilized"

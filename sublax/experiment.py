@@ -26,7 +26,7 @@ from sublax.report.figures import to_pixels, transfer_matrix
 from sublax.report.page import write_report
 from sublax.report.terminal import print_transfer
 from sublax.sampling.grammar import Grammar
-from sublax.settings import changed_keys, flatten, plain
+from sublax.settings import changed_keys, plain
 from sublax.stages.arms import Arm, arm_runs, arms_of, first_stage
 from sublax.stages.bases import OF_STUDENTS, make_base
 from sublax.stages.corpora import corpus_grammar, corpus_prompts, make_corpus
@@ -44,6 +44,7 @@ from sublax.stages.suites import make_suites, planned_suites
 from sublax.stages.teacher_rows import check_teacher_rows
 from sublax.stages.teachers import make_teacher
 from sublax.store import Store, open_store
+from sublax.trees import flatten
 
 
 def run_experiment(config: ConfigDict, workdir: os.PathLike | str, redo: str | None = None) -> Path:

@@ -6,7 +6,7 @@ import json
 import pathlib
 import runpy
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -15,6 +15,7 @@ from sublax.errors import UserError
 from sublax.models.lora import LoraConfig
 from sublax.training.losses import LossConfig
 from sublax.training.optimizer import OptimizerConfig
+from sublax.trees import flatten
 
 _TRUTH = {"true": True, "false": False}
 
@@ -142,15 +143,6 @@ def _literal_or_text(item: str) -> Any:
         return ast.literal_eval(item)
     except (ValueError, SyntaxError):
         return item
-
-
-def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of every leaf of nested dictionaries."""
-    if isinstance(tree, dict) and tree:
-        for key, value in tree.items():
-            yield from flatten(value, f"{prefix}.{key}" if prefix else key)
-    else:
-        yield prefix, tree
 
 
 def plain(config: Any) -> Any:

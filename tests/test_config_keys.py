@@ -8,8 +8,9 @@ from sublax.config_keys import KEYS, check_keys
 from sublax.entanglement import experiment as entanglement
 from sublax.errors import UserError
 from sublax.networks import experiment as networks
-from sublax.settings import flatten, plain, read_config
+from sublax.settings import plain, read_config
 from sublax.theorem import experiment as theorem
+from sublax.trees import flatten
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 EXPERIMENTS = sorted(path for path in CONFIGS.glob("*.py") if path.stem != "sizes")

@@ -16,9 +16,10 @@ from sublax.corpora.packs import load_pack
 from sublax.errors import UserError
 from sublax.metrics import MetricWriter
 from sublax.progress import PartProgress, Progress
-from sublax.settings import flatten, override, plain
+from sublax.settings import override, plain
 from sublax.stages.base_names import made_here
 from sublax.stages.run import ARMS, STAGES, Run
+from sublax.trees import flatten
 
 # The first stage that a key, or a group of keys, matters to; the longest name that fits counts.
 # A stage too early costs time. One too late is an error as the arm is run, and no wrong result: the
