@@ -82,10 +82,9 @@ def graph(cards: Sequence[Card]) -> Graph:
     for layer, paths in sorted(rows.items()):
         # Below what it was made from, so that few lines cross; at the same height, as they come.
         for index, path in enumerate(sorted(paths, key=lambda path: _middle(above, path, places))):
-            card = by_path.get(path)
             kind = "files" if ": " in path else "outside"
-            if card is not None:
-                kind = str(card.fields.get("kind", "other"))
+            if path in by_path:
+                kind = str(by_path[path].fields.get("kind", "other"))
             places[path] = place = (index + 0.5) / len(paths)
             nodes.append(
                 Node(

@@ -48,7 +48,7 @@ def _library() -> Markup:
     # Not at the top: a page without charts needs none, and this takes a second.
     import vl_convert
 
-    return _checked(_NOTICE + vl_convert.javascript_bundle())
+    return _checked(_NOTICE + vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
 def _checked(source: str) -> Markup:

@@ -1,6 +1,7 @@
 """`sublax report DIR`: the page of a run again, from its artifacts; of two runs, side by side."""
 
 import argparse
+from pathlib import Path
 
 from sublax.errors import UserError
 from sublax.report.artifacts import read_config
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         # Not at the top: pages of findings have no charts, whose library takes its time.
         from sublax.report.comparison import write_comparison
 
-        print(write_comparison(store.local, other.local, args.output or COMPARISON))
+        print(write_comparison(store.local, other.local, Path(args.output or COMPARISON)))
         return 0
     if args.output is not None:
         raise UserError("--output is for the page of two runs; that of one is DIR/report.html")

@@ -21,7 +21,7 @@ _FILE_FONT = "Arimo, Arial, Liberation Sans, DejaVu Sans, sans-serif"
 _FILE_WIDTH = 640  # pixels, where no page says how much room there is
 _FILE_SCALE = 2.0  # pixels of a PNG for one of the chart
 
-_LOOK = {
+_LOOK: dict[str, Any] = {
     "background": "transparent",
     "font": FONT,
     "view": {"stroke": "transparent"},
