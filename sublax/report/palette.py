@@ -20,6 +20,7 @@ COLORS = {
     "cell": ("#0072b2", "#2a7cb5"),
     "cell-below": ("#d55e00", "#c2611a"),
     "on-cell": ("#ffffff", "#ffffff"),
+    "focus": ("#e69f00", "#f2bd4d"),
     "positive": ("#00704f", "#4cc79a"),
     "mixed": ("#8a5a00", "#e0ad4d"),
     "null": ("#5a636d", "#a2abb5"),
