@@ -13,7 +13,7 @@ from sublax.errors import UserError
 from sublax.evaluation.statistics import bootstrap_interval
 from sublax.report import difference, lineage, tokens
 from sublax.report.artifacts import read_cards
-from sublax.report.charts import bases
+from sublax.report.charts import bases, lines
 from sublax.report.charts.corpora import kept_and_rejected
 from sublax.report.charts.lineage import drawing
 from sublax.report.matrix import cells_of
@@ -209,3 +209,30 @@ def test_a_report_is_written_where_there_is_neither_jax_nor_a_display(tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "transfer.json").read_text())
     assert (tmp_path / "report.html").exists()
+
+
+def test_students_of_many_seeds_are_one_node_where_they_have_no_room(tmp_path):
+    content = {"kind": "corpus", "files": {}, "parents": {}}
+    corpus = write_json(tmp_path / "corpora/owl/card.json", content)
+    parents = {}
+    for seed in range(lineage.MOST_ACROSS + 1):
+        content = {"kind": "student", "files": {}, "parents": {"../../../corpora/owl": corpus}}
+        path = f"students/owl/seed-{seed}"
+        parents[f"../{path}"] = write_json(tmp_path / path / "card.json", content)
+    content = {"kind": "evaluation", "files": {}, "parents": parents}
+    write_json(tmp_path / "evaluations/card.json", content)
+    found = lineage.graph(read_cards(tmp_path))
+    students = f"students/owl ({lineage.MOST_ACROSS + 1} seeds)"
+    assert [(node.path, node.layer) for node in found.nodes] == [
+        ("corpora/owl", 0), (students, 1), ("evaluations", 2),
+    ]  # fmt: skip
+    assert sorted(found.edges) == [
+        ("corpora/owl", students, "match"), (students, "evaluations", "match"),
+    ]  # fmt: skip
+
+
+def test_many_long_curves_have_fewer_points_each():
+    steps = [(step, 1.0) for step in range(500)]
+    curves = {f"students/owl/seed-{seed}": {"loss": steps} for seed in range(100)}
+    (chart,) = lines.training(curves).values()
+    assert len(rows_of(chart, "at")) == lines.MOST_TOGETHER

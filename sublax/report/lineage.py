@@ -1,12 +1,14 @@
 """What was made from what, as nodes in layers and edges between them, from cards alone."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sublax.report.artifacts import Card
+from sublax.report.artifacts import Card, Parent
 
 MOST_ACROSS = 16  # nodes beside each other that can still be read
+_SEED = re.compile(r"/seed-\d+$")
 
 
 class Node(NamedTuple):
@@ -16,7 +18,7 @@ class Node(NamedTuple):
       path: of the artifact below the workdir; of what is outside, as the card names it.
       kind: as its card says, "files" for a base's, "outside" where there is no card.
       label: a word or two.
-      sha256: of its card, or of the file.
+      sha256: of its card, or of the file; of several seeds, of the first.
       layer: 0 for what comes from nothing; one more than the deepest it comes from.
       place: in [0, 1], along its layer.
       changed: whether something was made from it before it was changed.
@@ -50,7 +52,8 @@ class Graph(NamedTuple):
 def graph(cards: Sequence[Card]) -> Graph:
     """The graph of a workdir's artifacts, in layers, with what they name outside of it.
 
-    Where a layer would be too wide, what only arms made is left out.
+    Where a layer would be too wide, what only arms made is left out, and then a trait's students
+    of all seeds are one node.
 
     Args:
       cards: of the workdir, with their parents' states.
@@ -58,6 +61,9 @@ def graph(cards: Sequence[Card]) -> Graph:
     shown = list(cards)
     if _widest(_layers(shown)) > MOST_ACROSS:
         shown = [card for card in cards if not card.path.startswith("arms/")] or shown
+    left_out = len(cards) - len(shown)
+    if _widest(_layers(shown)) > MOST_ACROSS:
+        shown = _seeds_as_one(shown)
     layers = _layers(shown)
     by_path = {card.path: card for card in shown}
     hashes = {parent.path: parent.sha256 for card in shown for parent in card.parents}
@@ -97,7 +103,35 @@ def graph(cards: Sequence[Card]) -> Graph:
                     path in changed,
                 )
             )
-    return Graph(nodes, edges, len(cards) - len(shown))
+    return Graph(nodes, edges, left_out)
+
+
+def _seeds_as_one(cards: Sequence[Card]) -> list[Card]:
+    """The cards with those of a trait's students, which differ by their seed, put into one."""
+    of_path: dict[str, list[Card]] = {}
+    for card in cards:
+        of_path.setdefault(_SEED.sub("", card.path), []).append(card)
+    merged = []
+    for path, many in of_path.items():
+        parents = {
+            (_SEED.sub("", parent.path), parent.state): parent
+            for card in many
+            for parent in card.parents
+        }
+        own = tuple(Parent(at, of.sha256, state) for (at, state), of in parents.items())
+        name = path if len(many) == 1 else f"{path} ({len(many)} seeds)"
+        merged.append((path, Card(name, many[0].sha256, many[0].fields, own)))
+    names = {path: card.path for path, card in merged}
+    return [
+        dataclasses.replace(
+            card,
+            parents=tuple(
+                dataclasses.replace(parent, path=names.get(parent.path, parent.path))
+                for parent in card.parents
+            ),
+        )
+        for _, card in merged
+    ]
 
 
 def _middle(above: dict[str, list[str]], path: str, places: dict[str, float]) -> float:

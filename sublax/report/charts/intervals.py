@@ -70,6 +70,7 @@ def intervals(
             "low": dot.low,
             "high": dot.high,
             "color": variable(dot.color),
+            "ink": variable("muted" if dot.color == "quiet" else dot.color),
             "shape": dot.shape,
             "label": dot.label,
             "size": 100 if dot.shape == "diamond" else 62,
@@ -114,7 +115,7 @@ def intervals(
         label = plot.mark_text(align="left", dx=8, fontSize=11, aria=False)
         layers.append(
             label.encode(x=alt.X("high:Q", title=axis, scale=scale), y=y, text="label:N",
-                         color=color, **offset)
+                         color=alt.Color("ink:N", scale=None), **offset)
         )  # fmt: skip
     height = len(rows) * (_ROW + _LINE * len(lines))
     return chart(title, layers, description, height=height, min_width=300)

@@ -13,9 +13,9 @@ from sublax.report.artifacts import Curves
 from sublax.report.charts.chart import Chart, chart, data, tip_channels, with_tip
 from sublax.report.palette import CATEGORIES, variable
 
-MOST_POINTS = (
-    160  # of one curve on the page; a plot is hardly wider in pixels that can be told apart
-)
+MOST_POINTS = 160  # of one curve on the page: more can hardly be told apart
+MOST_TOGETHER = 4000  # of all curves of one scalar, or the page grows without end
+_FEWEST_POINTS = 12
 _DASHES = ([1, 0], [7, 3], [2, 2], [7, 3, 2, 3])
 _TICKS = 9  # values that have room under an axis, each at its place
 _DECADES = 1.0  # above this an axis of positive numbers is logarithmic
@@ -48,13 +48,14 @@ def training(curves: Curves, name: str = "loss") -> dict[str, Chart]:
         groups.setdefault(run.split("/")[0], []).append(run)
     words = name.replace("_", " ")
     charts = {}
+    most = max(_FEWEST_POINTS, min(MOST_POINTS, MOST_TOGETHER // max(len(runs), 1)))
     for group in sorted(groups, key=lambda group: (group == "students", group)):
         points, ends = [], []
         for run in groups[group]:
             steps = runs[run]
             first, last = steps[0], steps[-1]
             said = f"{run}: {words} {first[1]:.3g} at update {first[0]}, {last[1]:.3g} at {last[0]}"
-            for step, value in _thinned(steps):
+            for step, value in _thinned(steps, most):
                 tip = {"run": run, "update": str(step), words: f"{value:.4g}"}
                 points.append(_Point(run, trait_of(run), step, value, None, None, tip, said))
             ends.append(said)
@@ -108,12 +109,12 @@ def _dose(label: str, words: str, at: float, lift: Mapping[str, float], unit: st
     return _Point(label, label, at, lift["value"], lift["low"], lift["high"], tip, said)
 
 
-def _thinned(steps: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """At most `MOST_POINTS` of them, evenly, the first and the last among them."""
-    if len(steps) <= MOST_POINTS:
+def _thinned(steps: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:
+    """At most so many of them, evenly, the first and the last among them."""
+    if len(steps) <= most:
         return list(steps)
     last = len(steps) - 1
-    return [steps[round(index * last / (MOST_POINTS - 1))] for index in range(MOST_POINTS)]
+    return [steps[round(index * last / (most - 1))] for index in range(most)]
 
 
 def _lines(
@@ -143,7 +144,7 @@ def _lines(
             "high": point.high,
             # Points that are hundreds are there for the pointer; the keyboard goes to lines' ends.
             "stop": bars or index == last[point.line],
-            **with_tip(point.tip, point.description),
+            **with_tip(point.tip, point.description if bars or index == last[point.line] else ""),
         }
         for index, point in enumerate(points)
     ]
