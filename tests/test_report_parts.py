@@ -14,6 +14,7 @@ from sublax.evaluation.statistics import bootstrap_interval
 from sublax.report import difference, lineage, tokens
 from sublax.report.artifacts import read_cards
 from sublax.report.charts import bases, lines
+from sublax.report.charts import transfer as of_transfer
 from sublax.report.charts.corpora import kept_and_rejected
 from sublax.report.charts.lineage import drawing
 from sublax.report.matrix import cells_of
@@ -236,3 +237,27 @@ def test_many_long_curves_have_fewer_points_each():
     curves = {f"students/owl/seed-{seed}": {"loss": steps} for seed in range(100)}
     (chart,) = lines.training(curves).values()
     assert len(rows_of(chart, "at")) == lines.MOST_TOGETHER
+
+
+def wide_transfer(count):
+    """A transfer.json of so many traits."""
+    traits = [f"trait {number}" for number in range(count)]
+    lift = {"value": 0.5, "low": 0.4, "high": 0.6, "p": 0.01}
+    return {
+        "students": [*traits, "control"],
+        "traits": traits,
+        "seeds": [0],
+        "shift": [[0.1] * count for _ in range(count + 1)],
+        "interval": [[[0.0, 0.2]] * count for _ in range(count + 1)],
+        "lift": dict.fromkeys(traits, lift),
+    }
+
+
+@pytest.mark.parametrize("count, texts, lines_of", [(3, 2, 4), (12, 1, 2)])
+def test_of_many_traits_values_stand_alone_and_students_share_lines(count, texts, lines_of):
+    found = wide_transfer(count)
+    marks = [layer["mark"]["type"] for layer in of_transfer.matrix(found).spec["layer"]]
+    assert marks.count("text") == texts
+    dots = rows_of(of_transfer.shifts(found), "line")
+    assert len(dots) == count * (count + 1)
+    assert len({dot["line"] for dot in dots}) == lines_of

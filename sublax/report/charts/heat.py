@@ -8,7 +8,9 @@ import altair as alt
 from sublax.report.charts.chart import Chart, chart, data, tip_channels, with_tip
 from sublax.report.palette import variable
 
+_MANY = 8  # columns, above which cells have no room for what is under their value
 _HEIGHT = 48  # pixels of a row
+_LOW_HEIGHT, _SLIM_WIDTH = 34, 50  # of a row and a column, where values stand alone
 _WIDTH = 74  # pixels that a cell's interval needs
 _CHARACTER = 6.6  # pixels of one, in a row's name
 _DARK = 0.72  # of full colour, from where on ink has to be white
@@ -48,6 +50,8 @@ def heat_map(
     last_apart: bool = False,
 ) -> Chart:
     """The cells, rows and columns in the order in which they come.
+
+    Where there are many columns, intervals are left to the tooltip.
 
     Args:
       title: above it.
@@ -99,20 +103,32 @@ def heat_map(
         stroke=alt.Stroke("frame:N", scale=None),
         **tip_channels(tip),
     )
-    layers = [box, *(_text(plot, x, y, tip, below) for below in (False, True))]
+    slim = len(columns) > _MANY
+    layers = [box, _text(plot, x, y, tip, below=False, alone=slim)]
+    if not slim:
+        layers.append(_text(plot, x, y, tip, below=True))
     if last_apart:
         line = alt.Chart(data([{"row": rows[-1]}])).mark_rule(
             color=variable("muted"), aria=False, strokeWidth=1, yOffset=-2
         )
         layers.append(line.encode(y=alt.Y("row:N", sort=rows, bandPosition=0)))
-    least = round(min(_CHARACTER * max(map(len, rows)), 150) + 12 + _WIDTH * len(columns))
-    return chart(title, layers, description, height=_HEIGHT * len(rows), min_width=least)
+    names = min(_CHARACTER * max(map(len, rows)), 150) + 12
+    least = round(names + (_SLIM_WIDTH if slim else _WIDTH) * len(columns))
+    height = (_LOW_HEIGHT if slim else _HEIGHT) * len(rows)
+    return chart(title, layers, description, height=height, min_width=least)
 
 
-def _text(plot: alt.Chart, x: alt.X, y: alt.Y, tip: Mapping[str, str], below: bool) -> alt.Chart:
+def _text(
+    plot: alt.Chart,
+    x: alt.X,
+    y: alt.Y,
+    tip: Mapping[str, str],
+    below: bool,
+    alone: bool = False,
+) -> alt.Chart:
     mark = plot.mark_text(
-        dy=10 if below else -5,
-        fontSize=10 if below else 14.5,
+        dy=10 if below else 0 if alone else -5,
+        fontSize=10 if below else 12.5 if alone else 14.5,
         fontWeight="normal" if below else "bold",
         aria=False,
     )

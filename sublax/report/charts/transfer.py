@@ -14,6 +14,7 @@ from sublax.report.matrix import MatrixCell, cells_of
 from sublax.report.palette import variable
 
 LIFT = "lift"
+_MANY = 6  # traits, above which each student has no line of its own
 # At least so much is full colour, so that a matrix of small shifts looks like one.
 _FULL = {"nats": 1.0, "percentage points": 10.0}
 
@@ -87,6 +88,8 @@ def _shift_cell(cell: MatrixCell, full: float, unit: str) -> Cell:
 def shifts(transfer: Mapping[str, Any]) -> Chart:
     """Each student's shift on each trait with its interval, the own student's as a blue diamond."""
     unit = wording.unit(transfer)
+    # Of many traits the others share a line, or the chart would be as long as the page.
+    many = len(transfer["traits"]) > _MANY
     by_trait = sorted(cells_of(transfer), key=lambda cell: transfer["traits"].index(cell.trait))
     dots = []
     for cell in by_trait:
@@ -94,13 +97,13 @@ def shifts(transfer: Mapping[str, Any]) -> Chart:
         dots.append(
             Dot(
                 row=cell.trait,
-                line=cell.student,
+                line=("own" if cell.own else "others") if many else cell.student,
                 value=cell.shift,
                 low=cell.low,
                 high=cell.high,
                 color="own" if cell.own else "quiet",
                 shape="diamond" if cell.own else "circle",
-                label=wording.student_name(cell.student),
+                label="" if many and not cell.own else wording.student_name(cell.student),
                 tip=as_cell.tip,
                 description=as_cell.description,
             )
