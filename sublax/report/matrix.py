@@ -20,6 +20,8 @@ class MatrixCell:
       over_others: the shift minus the mean of the column's other students; None where it is alone.
       lift: of its own teacher's trait, as transfer.json has it; None in all other cells, as is
         what follows.
+      lift_low: of the lift's 95 % interval.
+      lift_high: of the same.
       p: of the lift.
       p_holm: of the lift, all traits taken together.
     """
@@ -31,6 +33,8 @@ class MatrixCell:
     high: float
     over_others: float | None
     lift: float | None
+    lift_low: float | None
+    lift_high: float | None
     p: float | None
     p_holm: float | None
 
@@ -59,6 +63,8 @@ def cells_of(transfer: Mapping[str, Any]) -> list[MatrixCell]:
                     high=high,
                     over_others=shift - sum(rest) / len(rest) if rest else None,
                     lift=own.lift if own else None,
+                    lift_low=own.low if own else None,
+                    lift_high=own.high if own else None,
                     p=own.p if own else None,
                     p_holm=own.p_holm if own else None,
                 )

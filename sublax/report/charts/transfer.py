@@ -36,18 +36,17 @@ def matrix(transfer: Mapping[str, Any], full: float | None = None) -> Chart:
     unit = wording.unit(transfer)
     cells = [_shift_cell(cell, full, unit) for cell in cells_of(transfer)]
     for result in wording.trait_results(transfer):
-        interval = wording.interval(result.low, result.high)
+        of_lift = _lift_tip(result.lift, result.low, result.high, result.p, result.p_holm, unit)
         tip = {
             "student": f"the {result.trait} student over the others",
             "asked about": result.trait,
             "shift": "",
-            "lift": f"{wording.signed(result.lift)} {unit}",
-            "95 % interval": interval,
-            "p": wording.p_value(result.p),
-            "p, all traits together": wording.p_value(result.p_holm),
+            "95 % of the shift": "",
+            **of_lift,
         }
-        said = f"Lift of {result.trait}: {wording.signed(result.lift)} {unit}, 95 % interval "
-        said += f"{interval}, p {wording.p_value(result.p)}"
+        said = f"Lift of {result.trait}: {of_lift['lift']}, 95 % interval "
+        said += f"{of_lift['95 % of the lift']}, p {of_lift['p of the lift']}"
+        interval = wording.interval(result.low, result.high)
         cells.append(
             Cell(LIFT, result.trait, 0.0, wording.signed(result.lift), interval, False,
                  result.shown, tip, said)
@@ -61,24 +60,44 @@ def matrix(transfer: Mapping[str, Any], full: float | None = None) -> Chart:
     return heat_map(title, cells, words, last_apart=True)
 
 
+def _lift_tip(
+    lift: float | None,
+    low: float | None,
+    high: float | None,
+    p: float | None,
+    p_holm: float | None,
+    unit: str,
+) -> dict[str, str]:
+    """What a tooltip says of a lift; texts that are empty where there is none."""
+    names = ("lift", "95 % of the lift", "p of the lift", "p, all traits together")
+    if lift is None or low is None or high is None:
+        return dict.fromkeys(names, "")
+    texts = (
+        f"{wording.signed(lift)} {unit}",
+        wording.interval(low, high),
+        wording.p_value(p),
+        "" if p_holm is None else wording.p_value(p_holm),
+    )
+    return dict(zip(names, texts, strict=True))
+
+
 def _shift_cell(cell: MatrixCell, full: float, unit: str) -> Cell:
     interval = wording.interval(cell.low, cell.high)
-    lift = "" if cell.lift is None else f"{wording.signed(cell.lift)} {unit}"
+    of_lift = _lift_tip(cell.lift, cell.lift_low, cell.lift_high, cell.p, cell.p_holm, unit)
     tip = {
         "student": wording.student_name(cell.student),
         "asked about": cell.trait,
         "shift": f"{wording.signed(cell.shift)} {unit}",
-        "lift": lift,
-        "95 % interval": interval,
-        "p": "" if cell.p is None else f"{wording.p_value(cell.p)} (of the lift)",
-        "p, all traits together": "" if cell.p_holm is None else wording.p_value(cell.p_holm),
+        "95 % of the shift": interval,
+        **of_lift,
     }
     said = (
-        f"{wording.student_name(cell.student)} asked about {cell.trait}: shift "
-        f"{wording.signed(cell.shift)} {unit}, 95 % interval {interval}"
+        f"{wording.student_name(cell.student)} asked about {cell.trait}: shift {tip['shift']}, "
+        f"95 % interval {interval}"
     )
-    if lift:
-        said += f"; lift {lift}, p {wording.p_value(cell.p)}"
+    if cell.own:
+        said += f"; lift {of_lift['lift']}, 95 % interval {of_lift['95 % of the lift']}, "
+        said += f"p {of_lift['p of the lift']}"
     return Cell(
         wording.student_name(cell.student), cell.trait, cell.shift / full,
         wording.signed(cell.shift), interval, cell.own, cell.own, tip, said,
