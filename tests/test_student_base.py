@@ -20,7 +20,7 @@ from sublax.models.export import export_folder
 from sublax.models.permuted import permute
 from sublax.models.rotated import rotate
 from sublax.models.source import load_model
-from sublax.report.bases import transfer_by_distance
+from sublax.report.charts.bases import by_distance
 from sublax.settings import read_config
 from sublax.stages.arms import arms_of
 from sublax.stages.base_names import check_base, check_name, random_shape
@@ -227,9 +227,8 @@ def test_the_figure_tells_layers_left_out_from_another_size():
         }
         for student in ("shallow:2:random:0:4x64", "random:0:1x64", "random:1:4x64")
     ]
-    (legend,) = transfer_by_distance(cells).legends
-    kinds = [text.get_text() for text in legend.get_texts()]
-    assert kinds == ["shallow", "another size", "another base"]
+    rows = max(by_distance(cells)["weights"].spec["datasets"].values(), key=len)
+    assert [row["kind"] for row in rows] == ["shallow", "another size", "another base"]
 
 
 def test_a_base_of_another_size_has_heads_of_the_same_size():
