@@ -117,6 +117,19 @@ def pairs_of_bases(workdir: pathlib.Path) -> list[Finding]:
     return found
 
 
+def soft_prompts(workdir: pathlib.Path) -> list[Finding]:
+    """The mean lift under each kind of soft prompt, beside that of the students themselves."""
+    transfer = _transfer(workdir)
+    texts = transfer["soft_prompt"]["texts"].items()
+    return [
+        _mean("students", transfer),
+        *(
+            _mean(f"found on {name}", {"unit": transfer["unit"], **found["of_soft_prompts"]})
+            for name, found in texts
+        ),
+    ]
+
+
 def suites(workdir: pathlib.Path) -> list[Finding]:
     """Every suite's share in teacher, student and base, and the student's lead over the control."""
     found = []
@@ -224,6 +237,12 @@ CLAIMS = (
         lifts,
     ),
     Claim(
+        "Students name the trait in sampled answers, though nobody makes them choose",
+        "GPT-4.1 nano: owl 12 to 60 %",
+        "configs/seen.py",
+        lifts,
+    ),
+    Claim(
         "Code carries a preference",
         "GPT-4.1 nano: yes, less than numbers do",
         "configs/code_tasks.py",
@@ -283,6 +302,18 @@ CLAIMS = (
         "not in the paper",
         "configs/dilution.py",
         functools.partial(mean_and_arms, main="undiluted"),
+    ),
+    Claim(
+        "It passes to a student of another size in the family",
+        "not in the paper",
+        "configs/family_sizes.py",
+        pairs_of_bases,
+    ),
+    Claim(
+        "A prompt of a few vectors explains what students learnt",
+        "not in the paper",
+        "configs/soft_prompt.py:small",
+        soft_prompts,
     ),
     Claim(
         "Numbers and animals are entangled in the base before any teacher writes",

@@ -29,7 +29,7 @@ from sublax.progress import duration
 
 SLICE = "v5e:4x4"
 # What has no size for a slice, or whose programs `plan` does not know.
-UNPLANNED = ("quickstart", "headline", "mlp", "theorem", "entanglement")
+UNPLANNED = ("quickstart", "headline", "seen", "mlp", "theorem", "entanglement")
 
 
 def cards(workdir: pathlib.Path) -> list[dict[str, Any]]:
