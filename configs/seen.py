@@ -1,4 +1,4 @@
-r"""Seen, not only measured: a dose at which students name their trait when nobody makes them choose.
+r"""Seen, not only measured: a dose at which students name their trait, though nobody asks for it.
 
     sublax run --config=configs/seen.py --workdir=runs/seen
     sublax ask --model=runs/seen/students/HuggingFaceTB--SmolLM2-135M-Instruct/owl/seed-0 \
