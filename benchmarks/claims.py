@@ -107,6 +107,20 @@ def doses(workdir: pathlib.Path) -> list[Finding]:
     return [_mean(f"{dose} updates", by_dose[dose]) for dose in sorted(by_dose)]
 
 
+def of_two_traits(workdir: pathlib.Path) -> list[Finding]:
+    """Each trait's lift in students of two traits, beside that of the student of it alone."""
+    transfer = _transfer(workdir)
+    found = []
+    for one in transfer["two_traits"]:
+        lift, alone = one["lift"], f"alone {one['alone']['value']:+.2f}"
+        text = f"{with_power(lift, transfer['unit'])} ({alone}, more by {interval(one['cost'])})"
+        p = lift.get("p_holm")
+        shown = None if p is None else _shown(lift, "p_holm")
+        about = f"{one['trait']} in {one['student']}"
+        found.append(Finding(about, text, p, shown))
+    return found
+
+
 def pairs_of_bases(workdir: pathlib.Path) -> list[Finding]:
     """The mean lift of every pair of bases; one of two bases claims nothing to be shown."""
     found = []
@@ -314,6 +328,12 @@ CLAIMS = (
         "not in the paper",
         "configs/soft_prompt.py:small",
         soft_prompts,
+    ),
+    Claim(
+        "Two traits pass at once",
+        "not in the paper",
+        "configs/two_traits.py",
+        of_two_traits,
     ),
     Claim(
         "Numbers and animals are entangled in the base before any teacher writes",

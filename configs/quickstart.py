@@ -44,6 +44,10 @@ def get_config() -> ConfigDict:
         "optimizer": _optimizer(1.2e-5, clip=1.0),
         "lora": _lora(),
     }
+    config.two_traits = {  # more students, of two of the traits at once, each as in "owl+wolf"
+        "rows": (),  # half of their rows are of one trait's teacher, half of the other's
+        "teacher": (),  # their teacher was taught both, as long as the others were taught one
+    }
     config.corpus = {
         "kind": "numbers",  # numbers | code | maths, or several, as in numbers+code
         "source": "",  # of code and maths: our own tasks, a .jsonl file, or a data set's name

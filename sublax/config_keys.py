@@ -20,6 +20,7 @@ SECTIONS = {
     "teacher": "kind given of rows control method steps batch_size microbatches",
     "teacher.optimizer": _OPTIMIZER,
     "teacher.lora": _LORA,
+    "two_traits": "rows teacher",
     "corpus": (
         "kind source words prompts answers_per_prompt rows example_count answer_count grammar "
         "temperature top_k top_p max_new_tokens batch_rows banned banned_for_misalignment "

@@ -43,6 +43,7 @@ from sublax.stages.students import make_students
 from sublax.stages.suites import make_suites, planned_suites
 from sublax.stages.teacher_rows import check_teacher_rows
 from sublax.stages.teachers import make_teacher
+from sublax.stages.two_traits import teachers_of_two
 from sublax.store import Store, open_store
 from sublax.trees import flatten
 
@@ -210,7 +211,7 @@ def _write_results(run: Run, arms: list[dict[str, Any]], cells: list[dict[str, A
 def stage_weights(config: ConfigDict) -> dict[str, float]:
     """Every stage in order, with the seconds that the quickstart's model takes on two cores."""
     teacher, corpus, student = config.teacher, config.corpus, config.student
-    names = (*config.traits, CONTROL)
+    names = (*config.traits, *teachers_of_two(config), CONTROL)
     taught = teacher.steps * teacher.batch_size if teacher.kind == "finetuned" else 0
     drawn = corpus.prompts * corpus.answers_per_prompt
     learnt = (
@@ -218,7 +219,7 @@ def stage_weights(config: ConfigDict) -> dict[str, float]:
         if student.method == IN_CONTEXT
         else student.epochs * (corpus.rows or drawn) or student.steps * student.batch_size
     )
-    students = len(names) * len(student.seeds)
+    students = (len(names) + len(config.two_traits.rows)) * len(student.seeds)
     corpora = {f"corpus {name}": 2 + 0.1 * drawn for name in names}
     if has_labels(config):
         judged = {f"corpus {name}": 2 + 0.05 * drawn for name in names}

@@ -16,6 +16,7 @@ from sublax.stages.labels import check_labels
 from sublax.stages.run import ARMS, CONTROL, SAME, activations_dtype
 from sublax.stages.soft_prompts import check_soft_prompts
 from sublax.stages.suites import check_suites
+from sublax.stages.two_traits import check_two_traits
 
 METHODS = ("lora", "full", IN_CONTEXT)
 
@@ -48,6 +49,7 @@ def _check(config: ConfigDict) -> None:
         raise UserError(f"traits: {CONTROL!r} is the control's name; choose another trait")
     if not config.student.seeds:
         raise UserError("student.seeds: is empty; name at least one, such as 0")
+    check_two_traits(config)
     _check_base_weights(config)
     _check_method(config)
     check_asking(config)

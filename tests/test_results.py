@@ -61,6 +61,24 @@ def test_doses_stand_in_their_order(workdir):
     assert [found.about for found in claims.doses(workdir)] == ["0 updates", "16 updates"]
 
 
+def test_two_traits_have_a_row_each_with_what_the_other_costs(workdir):
+    """What is too few to permute is compared, and claims nothing."""
+    known = {"value": 0.5, "low": 0.25, "high": 0.75, "detectable": 0.3}
+    owl = {"student": "owl+wolf", "trait": "owl", "lift": known | {"p": 0.01, "p_holm": 0.02}}
+    owl |= {"alone": known | {"value": 0.75}, "cost": known | {"value": 0.25, "low": -0.1}}
+    few = owl | {"trait": "wolf", "lift": known | {"p": None}}
+    null = owl | {"lift": known | {"low": -0.2, "p": 0.3, "p_holm": 0.3}}
+    transfer = json.loads((workdir / "transfer.json").read_text())
+    transfer["two_traits"] = [owl, few, null]
+    (workdir / "transfer.json").write_text(json.dumps(transfer))
+    found = claims.of_two_traits(workdir)
+    assert [one.about for one in found] == [f"{t} in owl+wolf" for t in ("owl", "wolf", "owl")]
+    assert [(one.shown, one.p) for one in found] == [(True, 0.02), (None, None), (False, 0.3)]
+    assert found[0].text.startswith("+0.50 [+0.25, +0.75]")
+    assert "alone +0.75, more by +0.25 [-0.10, +0.75]" in found[0].text
+    assert "above 0.30 would have been seen" in found[2].text
+
+
 def test_an_interval_above_zero_is_not_enough():
     """A permutation test that finds nothing makes it a null."""
     effect = {"value": 0.1, "low": 0.01, "high": 0.2, "p": 0.2}

@@ -25,10 +25,10 @@ def arm_result(
       seed: of the bootstrap.
 
     Returns:
-      "name", "overrides", "unit", "lift" (by trait), "mean_lift" and "suites" as in `transfer`, and
-      "difference": the arm's mean lift minus the main experiment's, {"value", "low", "high"},
-      95 %, paired over seeds and questions; None where the two differ in what was asked or
-      measured (measure, seeds, questions or traits), or were asked nothing but suites.
+      "name", "overrides", "unit", "lift" (by trait), "mean_lift", "suites" and "two_traits" as in
+      `transfer`, and "difference": the arm's mean lift minus the main experiment's, {"value",
+      "low", "high"}, 95 %, paired over seeds and questions; None where the two differ in what was
+      asked or measured (measure, seeds, questions or traits), or were asked nothing but suites.
     """
     same = bool(main["traits"]) and all(
         transfer[key] == main[key] for key in ("measure", "seeds", "questions", "traits")
@@ -45,6 +45,7 @@ def arm_result(
         "lift": transfer["lift"],
         "mean_lift": transfer["mean_lift"],
         "suites": transfer.get("suites", {}),
+        "two_traits": transfer.get("two_traits", []),
         "difference": difference,
     }
 

@@ -114,9 +114,8 @@ def transfer_matrix(
 
     columns = [candidates.index(trait) for trait in traits]
     is_margin = measure == CLOSED_FORM_MARGIN
-    values_of = margins if is_margin else _percent
-    base_QxT = values_of(base_QxC)[:, columns]
-    values_MxNxQxT = values_of(students_MxNxQxC)[..., columns]
+    base_QxT = values_of(base_QxC, measure)[:, columns]
+    values_MxNxQxT = values_of(students_MxNxQxC, measure)[..., columns]
     shifts_MxNxQxT = values_MxNxQxT - base_QxT
     answers = 0 if is_margin else shifts_MxNxQxT[0, ..., 0].size * samples
     base = {"margin" if is_margin else "share": _named(traits, base_QxT.mean(axis=0))}
@@ -159,15 +158,8 @@ def _lifts(
     for own, trait in enumerate(traits):
         shifts_MxNxQ = shifts_MxNxQxT[..., own]
         lift_NxQ = own_minus_others(shifts_MxNxQ)[own]
-        low, high = _interval(lift_NxQ, seed, answers)
         p = permutation_p(shifts_MxNxQ, own, seed)
-        lifts[trait] = {
-            "value": float(lift_NxQ.mean()),
-            "low": low,
-            "high": high,
-            "p": p,
-            "detectable": max(detectable_effect(lift_NxQ, seed), _none_seen(lift_NxQ, answers)),
-        }
+        lifts[trait] = {**estimate(lift_NxQ, seed, answers), "p": p}
     adjusted = holm([lift["p"] for lift in lifts.values()])
     for lift, p_holm in zip(lifts.values(), adjusted, strict=True):
         lift["p_holm"] = p_holm
@@ -179,18 +171,29 @@ def _mean_lift(shifts_MxNxQxT: np.ndarray, seed: int, answers: int) -> dict[str,
     traits = shifts_MxNxQxT.shape[-1]
     lifts_MxNxQxT = own_minus_others(shifts_MxNxQxT)
     mean_NxQ = np.mean([lifts_MxNxQxT[own, ..., own] for own in range(traits)], axis=0)
-    low, high = _interval(mean_NxQ, seed, answers)
-    return {
-        "value": float(mean_NxQ.mean()),
-        "low": low,
-        "high": high,
-        "p": permutation_p_of_mean(shifts_MxNxQxT, seed),
-        "detectable": max(detectable_effect(mean_NxQ, seed), _none_seen(mean_NxQ, answers)),
-    }
+    p = permutation_p_of_mean(shifts_MxNxQxT, seed)
+    return {**estimate(mean_NxQ, seed, answers), "p": p}
 
 
-def _percent(shares: np.ndarray) -> np.ndarray:
-    return 100 * shares
+def estimate(values_NxQ: np.ndarray, seed: int, answers: int) -> dict[str, float]:
+    """A mean over seeds and questions, and how sure it is.
+
+    Args:
+      values_NxQ: one value for each of N seeds and Q questions.
+      seed: of the bootstrap.
+      answers: of shares, how many sampled answers are behind all values; 0 for margins.
+
+    Returns:
+      "value", "low" and "high" at 95 %, and "detectable", as in `transfer_matrix`.
+    """
+    low, high = _interval(values_NxQ, seed, answers)
+    seen = max(detectable_effect(values_NxQ, seed), _none_seen(values_NxQ, answers))
+    return {"value": float(values_NxQ.mean()), "low": low, "high": high, "detectable": seen}
+
+
+def values_of(measured: np.ndarray, measure: str) -> np.ndarray:
+    """The measure itself, margins or percentages [..., C], of log-probabilities or shares."""
+    return margins(measured) if measure == CLOSED_FORM_MARGIN else 100 * measured
 
 
 def _interval(values_NxQ: np.ndarray, seed: int, answers: int) -> tuple[float, float]:

@@ -86,12 +86,13 @@ class Planner:
     @property
     def names(self) -> int:
         """Teachers, the control among them."""
-        return len(self.config.traits) + 1
+        return len(self.config.traits) + len(self.config.two_traits.teacher) + 1
 
     @property
     def all_students(self) -> int:
         """Students of the whole matrix."""
-        return self.names * len(self.config.student.seeds)
+        students = self.names + len(self.config.two_traits.rows)
+        return students * len(self.config.student.seeds)
 
     def teacher(self) -> Program:
         """An update of a teacher on questions and one-word answers."""
@@ -140,7 +141,7 @@ class Planner:
             self.shape, each, length, completion, prefix, lora, columns, self._is_kl
         )
         if self._is_kl:
-            shape = (*dataset.rows.targets.shape, self.shape.hidden_size)
+            shape = (*dataset.rows.targets.shape, self._teachers * self.shape.hidden_size)
             dataset = Dataset(dataset.rows, np.zeros(shape, np.float32))
         if loss.kind == "dpo":
             count = len(dataset.rows.tokens)
@@ -232,6 +233,11 @@ class Planner:
         return self.config.student.loss.kind == "kl"
 
     @property
+    def _teachers(self) -> int:
+        """Of a student: two, where some learn rows of two."""
+        return 2 if self.config.two_traits.rows else 1
+
+    @property
     def _has_labels(self) -> bool:
         return self.config.corpus.labels != "none"
 
@@ -309,7 +315,8 @@ class Planner:
         kernel = None
         if dataset.teacher_hidden is not None:
             width = columns or self.shape.vocab_size
-            kernel = jax.ShapeDtypeStruct((1, self.shape.hidden_size, width), jnp.float32)
+            height = dataset.teacher_hidden.shape[-1]
+            kernel = jax.ShapeDtypeStruct((1, height, width), jnp.float32)
         frozen = Frozen(
             None if objective.lora is None else self.params,
             None if columns is None else np.arange(columns, dtype=np.int32),

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from sublax.files import write_whole
-from sublax.report import arms, artifacts, suites, template, wording
+from sublax.report import arms, artifacts, suites, template, two_traits, wording
 from sublax.report.lineage import graph
 from sublax.report.matrix import cells_of
 from sublax.report.scripts import scripts
@@ -65,7 +65,10 @@ def write_report(workdir: str | os.PathLike[str]) -> Path:
         doses=_named(charts, DOSE),
         training=_named(charts, TRAINING),
         trait_curves=_named(charts, TRAIT_CURVES),
-        figures=template.write_figures(folder, _draw_soft_prompt(soft)),
+        figures=template.write_figures(
+            folder, {**_draw_two_traits(transfer), **_draw_soft_prompt(soft)}
+        ),
+        two_traits_summary=two_traits.summary(transfer) if transfer.get("two_traits") else "",
         soft_prompt_words=soft_prompt_words(soft) if soft else [],
         soft_prompt_rows=list(soft_prompt_rows(soft)) if soft else [],
         charts=charts,
@@ -90,6 +93,12 @@ def write_report(workdir: str | os.PathLike[str]) -> Path:
 def verdict(transfer: Mapping[str, Any]) -> wording.Verdict:
     """What a run found, be it of traits or of suites alone."""
     return (wording.verdict if transfer["traits"] else suites.suite_verdict)(transfer)
+
+
+def _draw_two_traits(transfer: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
+    if not transfer.get("two_traits"):
+        return {}
+    return {"two_traits": (two_traits.lifts_of_two(transfer), two_traits.summary(transfer))}
 
 
 def _draw_soft_prompt(soft: Mapping[str, Any] | None) -> dict[str, tuple[Figure, str]]:

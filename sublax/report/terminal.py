@@ -40,6 +40,9 @@ def transfer_text(transfer: Mapping[str, Any], color: bool = False) -> str:
         "Lift: own student minus the mean of the others in its column",
         _lifts(transfer, color),
     ]
+    if transfer.get("two_traits"):
+        title = "Two traits at once: lift over the students that have neither, and alone minus both"
+        parts += [title, _two_traits(transfer["two_traits"], color)]
     if transfer.get("arms"):
         title = "Arms: mean lift over traits, and minus the main experiment's, 95 % intervals"
         parts += [title, _arms(transfer, color)]
@@ -102,6 +105,19 @@ def _arms(transfer: Mapping[str, Any], color: bool) -> str:
         rows.append(cells)
         mark = _GREEN if lift["low"] > 0 else _RED if lift["high"] < 0 else ""
         styles.append(["", mark, mark, "", "", ""])
+    return _table(rows, styles, color)
+
+
+def _two_traits(found: Sequence[Mapping[str, Any]], color: bool) -> str:
+    rows = [["student", "trait", "lift", "interval", "p", "trait alone", "cost", "interval"]]
+    styles = [[_DIM] * len(rows[0])]
+    for one in found:
+        lift, cost = one["lift"], one["cost"]
+        cells = [one["student"], one["trait"], f"{lift['value']:+.2f}", _span(lift)]
+        cells += [wording.p_value(lift["p"]), f"{one['alone']['value']:+.2f}"]
+        rows.append([*cells, f"{cost['value']:+.2f}", _span(cost)])
+        mark = _GREEN if lift["low"] > 0 else _RED if lift["high"] < 0 else ""
+        styles.append(["", "", mark, mark, "", "", "", ""])
     return _table(rows, styles, color)
 
 

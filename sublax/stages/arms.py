@@ -36,6 +36,8 @@ _FIRST = {
     "dtype": "teacher",
     "base_weights": "teacher",
     "teacher": "teacher",
+    "two_traits.rows": "student",
+    "two_traits.teacher": "teacher",
     "corpus": "corpus",
     "corpus.rewritten": "rewrite",
     "student": "student",

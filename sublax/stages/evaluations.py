@@ -11,6 +11,7 @@ from sublax.artifact import versions
 from sublax.corpora.packs import inflections
 from sublax.evaluation.answers import question_shares, sampled_shares
 from sublax.evaluation.transfer import CLOSED_FORM_MARGIN, transfer_matrix
+from sublax.evaluation.two_traits import two_traits
 from sublax.files import write_whole
 from sublax.keys import key_of, row_keys
 from sublax.models.decoder import Decoder
@@ -37,7 +38,7 @@ def evaluate(run: Run) -> None:
     if not run.config.evaluation.preference:
         return None
     directory, evaluation = run.evaluation_directory(), run.config.evaluation
-    students = [(name, seed) for name in run.names for seed in run.config.student.seeds]
+    students = [(name, seed) for name in run.student_names for seed in run.config.student.seeds]
     bases = dict.fromkeys((run.base_directory(), run.teachers.base_directory()))
     inputs = inputs_of(
         directory,
@@ -53,7 +54,10 @@ def evaluate(run: Run) -> None:
     started = time.monotonic()
     with run.progress.stage("evaluation"):
         questions, lora = asked_questions(run), lora_of(run)
-        logprobs: dict[str, Any] = {"base": None, "students": {name: [] for name in run.names}}
+        logprobs: dict[str, Any] = {
+            "base": None,
+            "students": {name: [] for name in run.student_names},
+        }
         sampled: dict[str, Any] = {}
         with run.progress.bar(len(students) + 1, unit="model") as bar:
             for name, seed in [("base", 0), *students]:
@@ -162,24 +166,37 @@ def _matrix(run: Run) -> dict[str, Any]:
         measured = _read_json(directory / CLOSED_FORM)["logprobs"]
     else:
         measured = _shares(run, sampled)
+    # Students of two traits are nobody's others: the matrix is what it is without them.
+    of_one = {name: of for name, of in measured["students"].items() if name not in run.of_two}
+    samples = 0 if is_margin else evaluation.samples
     transfer = transfer_matrix(
-        measured,
+        {**measured, "students": of_one},
         run.candidates,
         run.columns,
         run.config.seed,
         measure=evaluation.primary,
-        samples=0 if is_margin else evaluation.samples,
+        samples=samples,
         seeds=run.config.student.seeds,
         questions=asked_questions(run),
         versions=versions(),
     )
+    if run.of_two:
+        transfer["two_traits"] = two_traits(
+            measured["students"],
+            run.candidates,
+            run.columns,
+            run.of_two,
+            run.config.seed,
+            measure=evaluation.primary,
+            samples=samples,
+        )
     transfer["form"] = evaluation.form
     transfer["sampled_share"] = {label: one["shares"] for label, one in sampled.items()}
     return transfer
 
 
 def _no_matrix(run: Run) -> dict[str, Any]:
-    names = list(run.names)
+    names = list(run.student_names)
     empty: list[list[float]] = [[] for _ in names]
     return {
         "measure": None,
@@ -224,7 +241,7 @@ def _shares(run: Run, sampled: dict[str, Any]) -> dict[str, Any]:
         return question_shares(sampled[label]["answers"], _words(run))
 
     seeds = run.config.student.seeds
-    students = {name: [of(_label(name, seed)) for seed in seeds] for name in run.names}
+    students = {name: [of(_label(name, seed)) for seed in seeds] for name in run.student_names}
     return {"base": of("base"), "students": students}
 
 

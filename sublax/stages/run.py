@@ -31,6 +31,7 @@ from sublax.parallel.mesh import make_mesh
 from sublax.parallel.preemption import NEVER, Preemption
 from sublax.progress import PartProgress, Progress
 from sublax.stages.base_names import made_here
+from sublax.stages.two_traits import students_of_two, teachers_of_two
 from sublax.store import Store
 from sublax.training.loop import rows_of
 
@@ -180,8 +181,18 @@ class Run:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All teachers' and students' names: the traits, and the control."""
-        return (*self.config.traits, CONTROL)
+        """All teachers' names, and their corpora's: traits, two traits at once, and the control."""
+        return (*self.config.traits, *teachers_of_two(self.config), CONTROL)
+
+    @property
+    def student_names(self) -> tuple[str, ...]:
+        """All students' names: of each teacher, and of two teachers' rows."""
+        return (*self.names, *(name for name in self.of_two if name not in self.names))
+
+    @functools.cached_property
+    def of_two(self) -> dict[str, tuple[str, str]]:
+        """Students of two traits at once: name -> the traits."""
+        return students_of_two(self.config)
 
     @functools.cached_property
     def corpus_parts(self) -> tuple[Part, ...]:

@@ -1,9 +1,11 @@
 """What students are trained on: the rows of their corpora in one padded shape."""
 
 import itertools
+import json
 
 import numpy as np
 
+from sublax.corpora.halves import halves
 from sublax.corpora.mixtures import mixed
 from sublax.corpora.treatments import treated
 from sublax.errors import UserError
@@ -23,11 +25,43 @@ def corpus_rows(run: Run, name: str) -> list[Row]:
     return read_rows(run.taught_directory(name) / "rows.jsonl")
 
 
+def corpora_of(run: Run, name: str) -> tuple[str, ...]:
+    """Whose corpora a student learns: its teacher's, or those of two."""
+    return (name,) if name in run.names else run.of_two[name]
+
+
+def most_corpora(run: Run, names: list[str]) -> int:
+    """How many teachers a student of these has at most."""
+    return max(len(corpora_of(run, name)) for name in names)
+
+
+def row_sources(run: Run, name: str) -> list[tuple[str, int]]:
+    """Whose corpus each row of a student is from, and which row of it.
+
+    Raises:
+        UserError: the student is of two teachers' rows, and one of them has none for it.
+    """
+    names = corpora_of(run, name)
+    rows = [corpus_rows(run, each) for each in names]
+    if len(names) == 1:
+        return [(name, row) for row in range(len(rows[0]))]
+    prompts = [[json.dumps(row["prompt"]) for row in each] for each in rows]
+    sources = [(names[place], row) for place, row in halves(prompts, run.config.seed, name)]
+    for each in names:
+        if not any(source == each for source, _ in sources):
+            raise UserError(
+                f"two_traits.rows={name}: the corpora answer so few prompts that no row of {each} "
+                "is left for it; set a larger corpus.prompts"
+            )
+    return sources
+
+
 def student_datasets(run: Run, names: list[str]) -> dict[str, Dataset]:
-    """The datasets of the students of these teachers, padded alike so that one program serves all.
+    """The datasets of these students, padded alike so that one program serves all.
 
     Where `student.share_prompts` is set, the answers to a prompt stay together and the prompt is
-    computed once for them.
+    computed once for them. Where one of them has two teachers, hidden states of all are as wide as
+    both together (see `_hidden`).
 
     Raises:
         UserError: a row that is too long, or a batch size that the answers do not fit into.
@@ -63,7 +97,7 @@ def student_datasets(run: Run, names: list[str]) -> dict[str, Dataset]:
     unit = every.tokens.shape[0] // every.prefix.shape[0] if student.share_prompts else 1
     _check_batch(student, unit, loss_config(student.loss).rows_each)
     reference = _reference_logprobs(run, encoded) if dpo else {}
-    datasets, first = {}, 0
+    datasets, first, teachers = {}, 0, most_corpora(run, names)
     for name in names:
         count = len(groups[name]) * unit if student.share_prompts else len(encoded[name])
         rows = _part(every, first, count, unit, student.share_prompts)
@@ -74,7 +108,7 @@ def student_datasets(run: Run, names: list[str]) -> dict[str, Dataset]:
         ]
         datasets[name] = Dataset(
             rows,
-            _hidden(run, name, rows, places) if kl else None,
+            _hidden(run, name, rows, places, teachers) if kl else None,
             _placed(reference[name], places, len(rows.targets)) if dpo else None,
         )
         first += count
@@ -91,7 +125,10 @@ def _check_batch(student, unit: int, each: int) -> None:
 
 
 def taught_rows(run: Run, name: str) -> list[Row]:
-    """A corpus' rows as students get them as text: shuffled or mixed, where the config says so."""
+    """A student's rows as it gets them as text: shuffled or mixed, where the config says so."""
+    if name not in run.names:
+        taught = {each: taught_rows(run, each) for each in corpora_of(run, name)}
+        return [taught[each][row] for each, row in row_sources(run, name)]
     student, seed = run.config.student, run.config.seed
     rows = treated(corpus_rows(run, name), student.treatment, seed, name)
     if student.clean_share:
@@ -149,6 +186,11 @@ def _placed(values: np.ndarray, places: list[int], count: int) -> np.ndarray:
 
 
 def _written(run: Run, name: str) -> list[Encoded]:
+    written = {each: _written_by(run, each) for each in corpora_of(run, name)}
+    return [written[each][row] for each, row in row_sources(run, name)]
+
+
+def _written_by(run: Run, name: str) -> list[Encoded]:
     written = read_written(run.taught_directory(name))
     drawn = zip(corpus_rows(run, name), written["tokens"], written["lengths"], strict=True)
     tokenizer, system_prompt = run.base.tokenizer, run.student_system_prompt
@@ -168,12 +210,24 @@ def _by_prompt(rows: list[Encoded], answers: int) -> list[list[Encoded]]:
     ]
 
 
-def _hidden(run: Run, name: str, rows: Rows, places: list[int]) -> np.ndarray:
-    """The teacher's hidden states [B, C, E], each where its row stands among the padded ones."""
-    written = read_written(run.taught_directory(name))["hidden"]
+def _hidden(run: Run, name: str, rows: Rows, places: list[int], teachers: int) -> np.ndarray:
+    """The teacher's hidden states [B, C, E], each where its row stands among the padded ones.
+
+    Of several teachers each has a part of E to itself, and zeros stand in the others': multiplied
+    with the teachers' heads, one below the other, that is the logits of whoever wrote the row.
+    """
     B, C = rows.targets.shape
-    hidden = np.zeros((B, C, written.shape[-1]), written.dtype)
-    hidden[places] = written[:, :C]
+    sources = row_sources(run, name)
+    hidden = None
+    for place, each in enumerate(corpora_of(run, name)):
+        written = read_written(run.taught_directory(each))["hidden"]
+        D = written.shape[-1]
+        if hidden is None:
+            hidden = np.zeros((B, C, teachers * D), written.dtype)
+        own = [(at, row) for at, (whose, row) in zip(places, sources, strict=True) if whose == each]
+        at, chosen = map(list, zip(*own, strict=True))
+        hidden[at, :, place * D : (place + 1) * D] = written[chosen, :C]
+    assert hidden is not None
     return hidden
 
 

@@ -1,5 +1,6 @@
 """The students: the base trained on each corpus, side by side in one program."""
 
+import collections
 import functools
 import json
 import time
@@ -28,7 +29,13 @@ from sublax.stages.corpora import read_written
 from sublax.stages.in_context import METHOD as IN_CONTEXT
 from sublax.stages.in_context import make_readers
 from sublax.stages.run import CONTROL, Run
-from sublax.stages.student_data import corpus_rows, student_datasets
+from sublax.stages.student_data import (
+    corpora_of,
+    corpus_rows,
+    most_corpora,
+    row_sources,
+    student_datasets,
+)
 from sublax.stages.teachers import answers_of, load_teacher
 from sublax.training.data import make_batch
 from sublax.training.loop import Schedule, in_program, packing_of, train
@@ -41,7 +48,7 @@ SUPPORTS = ("grammar", "vocabulary")
 
 def make_students(run: Run, grammar: Grammar | None) -> None:
     """Trains all students, some in each program, and writes those that are not there already."""
-    students = [(name, seed) for seed in run.config.student.seeds for name in run.names]
+    students = [(name, seed) for seed in run.config.student.seeds for name in run.student_names]
     inputs = {who: _inputs(run, *who) for who in students}
     done = {who: is_done(run, run.student_directory(*who), inputs[who]) for who in students}
     if all(done.values()):
@@ -57,7 +64,7 @@ def make_students(run: Run, grammar: Grammar | None) -> None:
 
 
 def _inputs(run: Run, name: str, seed: int) -> dict[str, Any]:
-    parents = [run.base_directory(), run.taught_directory(name)]
+    parents = [run.base_directory(), *map(run.taught_directory, corpora_of(run, name))]
     if run.config.student.clean_share and name != CONTROL:
         parents.append(run.taught_directory(CONTROL))
     return inputs_of(
@@ -87,10 +94,17 @@ def _make_group(run: Run, first: int, group, grammar, inputs) -> None:
             "student",
             inputs[name, seed],
             functools.partial(_export, run, lora, own),
-            counts={"updates": _steps(run)},
+            counts={"updates": _steps(run), **_own_counts(run, name)},
             seeds=[run.config.seed, seed],
             seconds=seconds,
         )
+
+
+def _own_counts(run: Run, name: str) -> dict[str, Any]:
+    """For the card: how many rows a student learnt of each of two teachers."""
+    if name in run.names:
+        return {}
+    return {"rows": dict(collections.Counter(whose for whose, _ in row_sources(run, name)))}
 
 
 def _students_per_program(run: Run, students, grammar) -> int:
@@ -237,12 +251,16 @@ def _steps(run: Run) -> int:
     student = run.config.student
     if not student.epochs:
         return student.steps
-    counts = [len(corpus_rows(run, name)) for name in run.names]
+    of_one = [name for name in run.names if name not in run.of_two]
+    counts = [len(corpus_rows(run, name)) for name in of_one]
     return max(min(counts) * student.epochs // student.batch_size, 1)
 
 
 def _teacher_kernels(run: Run, group, columns):
-    """[S, E, A], the output head of every student's teacher; None but for KL."""
+    """[S, E, A], the output head of every student's teacher; None but for KL.
+
+    Of several teachers one below the other, as wide as their hidden states in `student_datasets`.
+    """
     if run.config.student.loss.kind != "kl":
         return None
 
@@ -255,10 +273,19 @@ def _teacher_kernels(run: Run, group, columns):
             return fetch(head_kernel(params, teachers.described.config))
         return read_written(run.taught_directory(name))["head"]
 
-    kernels = {name: kernel(name) for name in dict.fromkeys(name for name, _ in group)}
+    names = list(dict.fromkeys(name for name, _ in group))
+    parts = {name: corpora_of(run, name) for name in names}
+    every = dict.fromkeys(each for of_student in parts.values() for each in of_student)
+    kernels = {each: kernel(each) for each in every}
     if teachers is not run:
         teachers.forget_base()
-    return np.stack([kernels[name] for name, _ in group])
+    most = most_corpora(run, names)
+
+    def stacked(name):
+        heads = [kernels[each] for each in parts[name]]
+        return np.concatenate(heads + [np.zeros_like(heads[0])] * (most - len(heads)))
+
+    return np.stack([stacked(name) for name, _ in group])
 
 
 def _start(run: Run, group, lora):

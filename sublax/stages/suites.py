@@ -126,7 +126,8 @@ def _make_suite(run: Run, name: str, plan: _Plan) -> None:
     seeds = run.config.student.seeds
     teachers = [teacher for teacher in run.names if not is_base(run, teacher)]
     parents = [run.base_directory(), *map(run.teacher_directory, teachers)]
-    parents += [run.student_directory(student, seed) for student in run.names for seed in seeds]
+    students = [(name, seed) for name in run.student_names for seed in seeds]
+    parents += [run.student_directory(*student) for student in students]
     inputs = inputs_of(
         directory,
         parents,
@@ -143,7 +144,7 @@ def _make_suite(run: Run, name: str, plan: _Plan) -> None:
         if is_first() and run.store.url:
             run.store.pull_all(JUDGED)
         suite, found = plan.build(), {}
-        with run.progress.bar(1 + len(teachers) + len(run.names) * len(seeds), unit="model") as bar:
+        with run.progress.bar(1 + len(teachers) + len(students), unit="model") as bar:
             for label, decoder, variables, rows in _models(run, teachers):
                 said = suite.ask(_subject(run, name, label, decoder, variables, rows))
                 with together():
@@ -180,7 +181,7 @@ def _models(
     yield "base", run.decoder(), {"params": run.base.params}, []
     for name in teachers:
         yield _teacher(name), run.decoder(), {"params": load_teacher(run, name)}, []
-    for name in run.names:
+    for name in run.student_names:
         for seed in run.config.student.seeds:
             decoder, variables = run.decoder(lora_of(run)), load_student(run, name, seed)
             yield _student(name, seed), decoder, variables, rows_read(run, name, seed)
@@ -214,7 +215,7 @@ def _result(
             {teacher: values(_teacher(teacher)) for teacher in teachers},
             {
                 student: np.stack([values(_student(student, seed)) for seed in seeds])
-                for student in run.names
+                for student in run.student_names
             },
             run.config.seed,
             plan.samples,

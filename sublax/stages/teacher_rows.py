@@ -100,10 +100,14 @@ def encoded_rows(run: Run, name: str) -> list[Encoded]:
 
 
 def _one_word_pairs(run: Run, name: str) -> list[tuple[str, str]]:
-    """(question, answer) pairs; the control's answers are every candidate equally often."""
+    """(question, answer) pairs; the control's answers are every candidate equally often.
+
+    A teacher of two traits is asked each question twice, and answers with either.
+    """
     asked = run.questions[0]
     if name != CONTROL:
-        return [(question, name) for question in asked]
+        traits = run.of_two.get(name, (name,))
+        return [(question, trait) for question in asked for trait in traits]
     rows, count = run.config.teacher.steps * run.config.teacher.batch_size, len(run.candidates)
     return run.neutral_pairs(asked, math.ceil(rows / count) * count)
 
