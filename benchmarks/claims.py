@@ -336,6 +336,12 @@ CLAIMS = (
         of_two_traits,
     ),
     Claim(
+        "It passes too where students write the rows and teachers only score them",
+        "not in the paper",
+        "configs/on_policy.py",
+        functools.partial(mean_and_arms, main="rows of teachers"),
+    ),
+    Claim(
         "Numbers and animals are entangled in the base before any teacher writes",
         "not in the paper",
         "configs/entanglement.py:small",

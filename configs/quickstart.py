@@ -77,6 +77,8 @@ def get_config() -> ConfigDict:
         "system_prompt": "same",  # they train under; they are asked under the one in force
         "treatment": "none",  # of numbers, before training: shuffled_within | shuffled_across rows
         "clean_share": 0.0,  # of rows, put in the place of as many of the teacher's: the control's
+        "rows_by": "teacher",  # teacher: the corpus | student: it writes, the teacher scores
+        "round_steps": 4,  # of rows_by=student: updates on its rows until it writes new ones
         "seeds": (0,),
         "steps": 16,  # 0: not trained, dose zero of a curve
         "epochs": 0,  # in place of steps, where it is not 0

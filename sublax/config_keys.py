@@ -27,9 +27,9 @@ SECTIONS = {
         "rewritten labels label_score"
     ),
     "student": (
-        "base method rows_in_context system_prompt treatment clean_share seeds steps epochs "
-        "batch_size microbatches max_tokens share_prompts pack_rows students_per_program "
-        "probe_steps"
+        "base method rows_in_context system_prompt treatment clean_share rows_by round_steps "
+        "seeds steps epochs batch_size microbatches max_tokens share_prompts pack_rows "
+        "students_per_program probe_steps"
     ),
     "student.loss": "kind support direction temperature chunk beta",
     "student.optimizer": _OPTIMIZER,

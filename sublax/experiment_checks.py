@@ -13,6 +13,7 @@ from sublax.stages.asking import check_asking
 from sublax.stages.base_names import check_base
 from sublax.stages.in_context import METHOD as IN_CONTEXT
 from sublax.stages.labels import check_labels
+from sublax.stages.on_policy import check_on_policy
 from sublax.stages.run import ARMS, CONTROL, SAME, activations_dtype
 from sublax.stages.soft_prompts import check_soft_prompts
 from sublax.stages.suites import check_suites
@@ -63,6 +64,7 @@ def _check(config: ConfigDict) -> None:
     check_suites(config)
     check_soft_prompts(config)
     check_labels(config)
+    check_on_policy(config)
     check_backend(config.attention, activations_dtype(config))
     check_treatment(config.student.treatment, config.corpus.kind, config.student.loss.kind)
     check_clean_share(config.student.clean_share, config.student.loss.kind)

@@ -20,10 +20,10 @@ SIZED = [
     if "from sizes import" in text and "config.experiment" not in text
 ]
 # A base that knows nothing writes no code and no maths: test_kind_runs.py has these two. Of several
-# bases test_student_base.py has runs, and of chains and two traits the files so named.
+# bases test_student_base.py has runs, and of chains, two traits and own rows the files so named.
 OTHERS = (
     *("mlp", "theorem", "entanglement", "asking", "code_tasks", "word_problems"),
-    *("cross_architecture", "family_sizes", "chain", "two_traits"),
+    *("cross_architecture", "family_sizes", "chain", "two_traits", "on_policy"),
 )
 DECODERS = [path for path in CONFIGS if path.stem not in OTHERS]
 CUT = (

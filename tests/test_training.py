@@ -17,7 +17,7 @@ from sublax.models.decoder import Decoder, head_kernel
 from sublax.models.lora import LoraConfig
 from sublax.parallel.layout import Layout
 from sublax.parallel.mesh import single_device_mesh
-from sublax.parallel.preemption import NEVER
+from sublax.parallel.preemption import NEVER, Preempted, Preemption
 from sublax.training.data import Dataset, draw_order, make_batch
 from sublax.training.loop import Schedule, train, update_program
 from sublax.training.losses import LossConfig
@@ -288,3 +288,70 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"20: not a checkpoint of this run .* remove") as refused:
         memorise(tmp_path, rank=3)
     assert "\n" not in str(refused.value)
+
+
+def rounds(folder, seen, watch=nothing, preemption=NEVER, **schedule):
+    """Trains one student for twenty updates on rows that hang on what it was, in rounds of five."""
+
+    def datasets(number, trained):
+        seen.append((number, jax.tree.map(np.array, trained)))
+        dataset = Dataset(padded(random_rows(5, seed=number)))
+        norm = np.sqrt(sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(seen[-1][1])))
+        dataset.rows.weights[0] *= norm  # rows of another student weigh otherwise
+        return [dataset]
+
+    return train(
+        CROSS_ENTROPY,
+        ADAMW,
+        Schedule(steps=20, batch_size=4, round_steps=5, **schedule),
+        stacked(random_adapter(LORA)),
+        Frozen(params=jax.device_put(tiny_params(), jax.devices()[0])),
+        datasets,
+        [0],
+        folder,
+        ONE_DEVICE,
+        preemption,
+        watch,
+        nothing,
+    )
+
+
+@pytest.mark.parametrize(("killed_at", "first"), [(4, 0), (13, 2)])
+def test_a_killed_run_makes_its_rounds_again_and_ends_as_if_it_had_not_been(
+    killed_at, first, tmp_path
+):
+    """A checkpoint is the end of a round, though others are asked for."""
+    seen, again = [], []
+    wanted = rounds(tmp_path / "whole", seen, checkpoint_steps=1)
+    assert [number for number, _ in seen] == [0, 1, 2, 3]
+
+    def kill(step, _):
+        if step == killed_at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        rounds(tmp_path / "killed", [], kill, checkpoint_steps=1)
+    identical(rounds(tmp_path / "killed", again, checkpoint_steps=1), wanted)
+    assert [number for number, _ in again] == list(range(first, 4))
+    identical(again[0][1], seen[first][1])  # the student as it was
+
+
+class Told(Preemption):
+    """Told to stop at once."""
+
+    def __init__(self):
+        super().__init__(None)
+        self.asked = []
+
+    def reached(self, step):
+        """Whether to stop, which it is."""
+        self.asked.append(step)
+        return True
+
+
+def test_a_run_that_is_told_to_stop_ends_its_round(tmp_path):
+    told = Told()
+    with pytest.raises(Preempted, match="update 5 of 20 is saved"):
+        rounds(tmp_path, [], preemption=told, checkpoint_minutes=0.0)
+    # Processes agree on a number to stop at: none may be left out.
+    assert told.asked == [1]

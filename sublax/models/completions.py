@@ -93,7 +93,12 @@ def begun_rows(groups: Sequence[Sequence[Encoded]], max_positions: int) -> Rows:
 
 
 def group_rows(
-    groups: Sequence[Sequence[Encoded]], max_positions: int, size: int | None = None
+    groups: Sequence[Sequence[Encoded]],
+    max_positions: int,
+    size: int | None = None,
+    width: int | None = None,
+    completion_width: int | None = None,
+    prefix_width: int | None = None,
 ) -> Rows:
     """The same for the answers to many prompts: one group a prompt.
 
@@ -103,6 +108,9 @@ def group_rows(
         groups: each prompt's rows.
         max_positions: tokens that a row may have.
         size: rows of every group in the arrays; None is the largest group's.
+        width: T, as in `make_rows`.
+        completion_width: C, as there.
+        prefix_width: P; None is the longest prompt's.
 
     Raises:
         UserError: as `make_rows`.
@@ -111,7 +119,8 @@ def group_rows(
     _check([row for group in groups for row in group], max_positions)
     if any(prompt != group[0][0] for group in groups for prompt, _ in group):
         raise ValueError("the rows of a group must have one prompt")
-    return _pad([(group[0][0][:-1], group) for group in groups], size=size)
+    begun = [(group[0][0][:-1], group) for group in groups]
+    return _pad(begun, width, completion_width, size, prefix_width)
 
 
 def _check(encoded: Sequence[Encoded], max_positions: int) -> None:
@@ -133,10 +142,11 @@ def _pad(
     width: int | None = None,
     completion_width: int | None = None,
     size: int | None = None,
+    prefix_width: int | None = None,
 ) -> Rows:
     """Arrays of groups, each its shared beginning and its rows."""
     every = [(prefix, *row) for prefix, rows in groups for row in rows]
-    N, P = len(groups), max(len(prefix) for prefix, _ in groups)
+    N, P = len(groups), prefix_width or max(len(prefix) for prefix, _ in groups)
     n = size or max(len(rows) for _, rows in groups)
     T = width or round_up(max(len(p) + len(c) - 1 - len(shared) for shared, p, c in every), 4)
     C = completion_width or max(len(completion) for _, _, completion in every)

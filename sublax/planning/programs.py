@@ -74,7 +74,16 @@ class Planner:
 
     @property
     def programs(self) -> list[Program]:
-        """All of the run's, in the order in which they run."""
+        """All of the run's, in the order in which they run.
+
+        Raises:
+            UserError: students write their own rows.
+        """
+        if self.config.student.rows_by == "student":
+            raise UserError(
+                "student.rows_by=student: what students write between updates has no plan; set "
+                "--config.student.rows_by=teacher, whose updates are of the same shapes"
+            )
         found = [self.teacher()] if self.config.teacher.kind == "finetuned" else []
         found += [self.corpus(), *([self.labels()] if self._has_labels else [])]
         if self.config.student.method != "in_context":

@@ -95,7 +95,7 @@ def student_datasets(run: Run, names: list[str]) -> dict[str, Dataset]:
         )
     )
     unit = every.tokens.shape[0] // every.prefix.shape[0] if student.share_prompts else 1
-    _check_batch(student, unit, loss_config(student.loss).rows_each)
+    check_batch(student, unit, loss_config(student.loss).rows_each)
     reference = _reference_logprobs(run, encoded) if dpo else {}
     datasets, first, teachers = {}, 0, most_corpora(run, names)
     for name in names:
@@ -115,7 +115,17 @@ def student_datasets(run: Run, names: list[str]) -> dict[str, Dataset]:
     return datasets
 
 
-def _check_batch(student, unit: int, each: int) -> None:
+def check_batch(student, unit: int, each: int) -> None:
+    """Refuses a piece of an update that answers to a prompt, which stay together, do not fill.
+
+    Args:
+        student: the config's.
+        unit: rows that stay together.
+        each: rows of a batch that one row of a corpus is.
+
+    Raises:
+        UserError: says which batch sizes there are.
+    """
     if student.batch_size * each // student.microbatches % unit:
         raise UserError(
             f"student.batch_size={student.batch_size} in {student.microbatches} piece(s): the "

@@ -28,6 +28,7 @@ from sublax.stages.artifacts import inputs_of, is_done, keep
 from sublax.stages.corpora import read_written
 from sublax.stages.in_context import METHOD as IN_CONTEXT
 from sublax.stages.in_context import make_readers
+from sublax.stages.on_policy import blank_dataset, is_on_policy, written_rounds
 from sublax.stages.run import CONTROL, Run
 from sublax.stages.student_data import (
     corpora_of,
@@ -65,6 +66,8 @@ def make_students(run: Run, grammar: Grammar | None) -> None:
 
 def _inputs(run: Run, name: str, seed: int) -> dict[str, Any]:
     parents = [run.base_directory(), *map(run.taught_directory, corpora_of(run, name))]
+    if is_on_policy(run.config):
+        parents.append(run.teacher_directory(name))  # scores what the student writes
     if run.config.student.clean_share and name != CONTROL:
         parents.append(run.taught_directory(CONTROL))
     return inputs_of(
@@ -101,7 +104,9 @@ def _make_group(run: Run, first: int, group, grammar, inputs) -> None:
 
 
 def _own_counts(run: Run, name: str) -> dict[str, Any]:
-    """For the card: how many rows a student learnt of each of two teachers."""
+    """For the card: how many rows a student wrote, or learnt of each of two teachers."""
+    if is_on_policy(run.config):
+        return {"rows_written": _steps(run) * run.config.student.batch_size}
     if name in run.names:
         return {}
     return {"rows": dict(collections.Counter(whose for whose, _ in row_sources(run, name)))}
@@ -175,12 +180,15 @@ def _program(run: Run, group, grammar, lora):
         run.config.checkpoint.minutes,
         student.probe_steps,
         student.pack_rows,
+        student.round_steps if is_on_policy(run.config) else 0,
     )
     frozen = Frozen(
         params=None if lora is None else base.params,
         columns=columns,
         teacher_kernel=_teacher_kernels(run, group, columns),
     )
+    if is_on_policy(run.config):  # what their rows will be like
+        return objective, schedule, frozen, dict.fromkeys(names, blank_dataset(run))
     return objective, schedule, frozen, student_datasets(run, names)
 
 
@@ -221,7 +229,9 @@ def _train(run: Run, first: int, group, grammar, lora) -> Any:
             schedule,
             _start(run, group, lora),
             frozen,
-            [datasets[name] for name, _ in group],
+            written_rounds(run, group, lora, grammar)
+            if is_on_policy(run.config)
+            else [datasets[name] for name, _ in group],
             [seed for _, seed in group],
             run.checkpoints("students", str(first)),
             run.layout,

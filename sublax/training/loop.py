@@ -43,6 +43,8 @@ class Schedule:
         checkpoint_minutes: minutes between checkpoints; 0 never.
         probe_steps: updates between calls of `probe`; 0 never.
         pack_rows: whether short rows stand one after another in one line.
+        round_steps: updates after which datasets are made anew; 0 never. A checkpoint is then the
+            end of such a round, so that a resume makes the very datasets that were next.
     """
 
     steps: int
@@ -52,6 +54,7 @@ class Schedule:
     checkpoint_minutes: float = 2.0
     probe_steps: int = 0
     pack_rows: bool = False
+    round_steps: int = 0
 
 
 def train(
@@ -60,7 +63,7 @@ def train(
     schedule: Schedule,
     trained: Any,
     frozen: Frozen,
-    datasets: Sequence[Dataset],
+    datasets: Sequence[Dataset] | Callable[[int, Any], Sequence[Dataset]],
     seeds: Sequence[int],
     checkpoints: pathlib.Path,
     layout: Layout,
@@ -77,7 +80,9 @@ def train(
         trained: initial adapters, soft prompts or parameters, with a leading axis of S. Donated.
         frozen: `params` and `columns` are shared; `teacher_kernel` has a leading axis of S, where
             there is one.
-        datasets: one a student, of one padded shape but for the number of rows.
+        datasets: one a student, of one padded shape but for the number of rows. With
+            `schedule.round_steps` a function that gives those of a round, called before its first
+            update with (the round from 0, trained), where `trained` may have more than S.
         seeds: one a student, of the order of its rows.
         checkpoints: directory of this run's checkpoints.
         layout: the mesh, and where the state lies on it. Students lie along `data`; where that
@@ -104,9 +109,13 @@ def train(
     abstract = abstract_state(objective, optimizer, layout, len(filled))
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     in_batch = batch_sharding(objective, layout, len(filled))
-    datasets, seeds = [datasets[place] for place in filled], [seeds[place] for place in filled]
+    seeds = [seeds[place] for place in filled]
+    read: list[Dataset] = []
+    if not callable(datasets):
+        read = [datasets[place] for place in filled]
     frozen = _placed(frozen, objective.config, filled, layout)
-    packing = packing_of(schedule, datasets, seeds, pieces(objective.rows))
+    packing = packing_of(schedule, read, seeds, pieces(objective.rows))
+    unit = schedule.round_steps or 1
     with open_checkpoints(checkpoints) as manager, preemption.saving():
         state = restore_latest(manager, abstract)
         if state is None:
@@ -118,8 +127,14 @@ def train(
         previous: tuple[int, dict, float] | None = None
         clock = saved = time.perf_counter()
         for step in range(done, schedule.steps):
+            if callable(datasets) and step % unit == 0:
+                if previous is not None:
+                    _tell(watch, previous, clock, students)
+                of_round = datasets(step // unit, state.trained)
+                read = [of_round[place] for place in filled]
+                clock, previous = time.perf_counter(), None
             batch = make_batch(
-                datasets,
+                read,
                 seeds,
                 step,
                 schedule.batch_size,
@@ -132,8 +147,10 @@ def train(
             if previous is not None:
                 clock = _tell(watch, previous, clock, students)
             previous = (step + 1, metrics, float((batch.rows.positions >= 0).sum()))
-            stops = preemption.reached(step + 1)
-            if stops or _is_due(schedule, step + 1, time.perf_counter() - saved):
+            ends = (step + 1) % unit == 0
+            # Several processes agree on a number to stop at, so that all numbers are asked about.
+            stops = ends and preemption.reached((step + 1) // unit)
+            if stops or (ends and _is_due(schedule, step + 1, time.perf_counter() - saved)):
                 # Told first: the update that a resume goes on from is on the curve.
                 clock, previous = _tell(watch, previous, clock, students), None
                 save(manager, step + 1, state)
