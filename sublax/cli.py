@@ -18,6 +18,7 @@ VERBS = {
     "prompts": "prompts of a kind of data, as JSON lines",
     "filter": "keep the rows that the filter accepts, and say why the others are rejected",
     "score": "log-probability of each row's completion under a model",
+    "audit": "what training a model on a dataset would do to it, and which rows do it",
     "ask": "talk to a base, a teacher or a student",
     "lineage": "where an artifact came from, hash by hash, and whether every hash holds",
     "export": "a Hugging Face folder or PEFT adapter that other tools load",
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"sublax: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resumes = "; the same command goes on from here" if verb == "run" else ""
+        resumes = "; the same command goes on from here" if verb in ("run", "audit") else ""
         print(f"sublax: interrupted{resumes}", file=sys.stderr)
         return 130
     except BrokenPipeError:

@@ -47,7 +47,7 @@ def located_rows(
     parsed = _parquet_rows(source) if source.suffix == ".parquet" else _json_rows(source)
     rows = []
     for where, row in parsed:
-        _check(row, keys, where)
+        check_row(row, keys, where)
         rows.append((where, row))
     if not rows:
         raise UserError(f"{path}: the file has no rows; it needs one {_SHAPE} a line")
@@ -112,7 +112,17 @@ def _parquet_rows(path: epath.Path) -> Iterator[tuple[str, Any]]:
             raise UserError(f"{path}: not a Parquet file ({error}); check the file") from error
 
 
-def _check(row: Any, keys: Sequence[str], where: str) -> None:
+def check_row(row: Any, keys: Sequence[str], where: str) -> None:
+    """Refuses a row that lacks a key, or whose prompt or completion is not what it must be.
+
+    Args:
+      row: as it was read.
+      keys: that it must have; of these, a prompt and a completion are looked at.
+      where: it stands, for the error.
+
+    Raises:
+      UserError: says what is wrong with it.
+    """
     if not isinstance(row, dict):
         raise UserError(f"{where}: {_name(row)} where a row should be; a row is {_SHAPE}")
     for key in keys:

@@ -157,7 +157,8 @@ def lower_candidate_logprobs(
     return _candidate_logprobs.lower(decoder, variables, spread, answers)
 
 
-def _score(decoder, variables, rows, answers):
+def scores_of(decoder: Decoder, variables: dict[str, Any], rows: Rows, answers: Answers):
+    """What `candidate_logprobs` computes, to be traced: of rows whose prompts are the questions."""
     params, config = variables["params"], decoder.config
     hidden_QxTxD, context = run_rows(decoder, variables, rows)
     first_QxD = jnp.take_along_axis(hidden_QxTxD, rows.at[..., None], axis=1)[:, 0]
@@ -178,4 +179,4 @@ def _score(decoder, variables, rows, answers):
     return jax.nn.logsumexp(masked, axis=-1)
 
 
-_candidate_logprobs = jax.jit(_score, static_argnums=0)
+_candidate_logprobs = jax.jit(scores_of, static_argnums=0)

@@ -1,0 +1,368 @@
+"""The audit: what a dataset would do to BASE, which rows do it, and what that is concluded from."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from sublax.artifact import file_hash, versions
+from sublax.audit.candidates import Asked, Group, encode_group
+from sublax.audit.findings import (
+    LIMITS,
+    carried,
+    ratio_finding,
+    response_findings,
+    shift_finding,
+    verdict_line,
+)
+from sublax.audit.likelihood import logprobs_of
+from sublax.audit.origin import UNKNOWN, origin_of
+from sublax.audit.own_answers import form_of, own_answers
+from sublax.audit.parts import Parts
+from sublax.audit.ratios import auroc, flags_of, sums_of
+from sublax.audit.response import gradient_scale, parts_of, responses
+from sublax.audit.same_base import same_base
+from sublax.audit.students import shuffled, train_students
+from sublax.audit.teachers import OPTIMIZER, make_teacher
+from sublax.errors import UserError
+from sublax.keys import numpy_seed
+from sublax.models.chat import check_length, encode_row, end_of_turn_id
+from sublax.models.completions import Encoded
+from sublax.models.decoder import Decoder
+from sublax.models.source import Model
+from sublax.progress import Progress
+from sublax.rows import Row
+from sublax.sampling.grammar import compile_grammar
+
+FORMAT = "sublax-audit-1"
+LEAST_ROWS = 24
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What can be set about an audit.
+
+    Attributes:
+        rows: of the dataset that are read closely, drawn at random; the flags go over all.
+        parts: that these are cut into, each a student of one step.
+        students: of each kind; 0 trains none.
+        updates: of each student.
+        teachers: traits of the largest response that a teacher is made for.
+        teacher_steps: updates of each.
+        teacher_learning_rate: of each.
+        rate: of false positives among flagged rows.
+        system_prompt: in force for rows and questions; None is the template's own.
+        seed: of all draws.
+    """
+
+    rows: int = 512
+    parts: int = 12
+    students: int = 2
+    updates: int = 16
+    teachers: int = 2
+    teacher_steps: int = 12
+    teacher_learning_rate: float = OPTIMIZER.learning_rate
+    rate: float = 0.01
+    system_prompt: str | None = None
+    seed: int = 0
+
+
+# Seconds of each part at 135M on two cores, for the time that is left.
+WEIGHTS = {"answers": 60.0, "response": 400.0, "students": 200.0, "ratios": 400.0, "verdict": 1.0}
+
+
+class Audit:
+    """One audit of one dataset against one base: what its parts share.
+
+    Args:
+        model: BASE.
+        decoder: that runs it.
+        name: of the dataset.
+        rows: all of it.
+        groups: of traits.
+        options: as given.
+        folder: for the parts.
+        progress: tells the person at the terminal.
+
+    Raises:
+        UserError: too few rows, or one that is longer than the context.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        decoder: Decoder,
+        name: str,
+        rows: Sequence[Row],
+        groups: Sequence[Group],
+        options: Options,
+        folder: Path,
+        progress: Progress,
+    ) -> None:
+        if len(rows) < LEAST_ROWS:
+            raise UserError(f"{name}: {len(rows)} rows; an audit needs {LEAST_ROWS} or more")
+        self.model, self.decoder, self.name, self.rows = model, decoder, name, rows
+        self.groups, self.options, self.progress = groups, options, progress
+        text = "\n".join(json.dumps(row, sort_keys=True) for row in rows)
+        self.sha256 = hashlib.sha256(text.encode()).hexdigest()
+        shared = {
+            "model": {path.name: file_hash(path) for path in model.files},
+            "dataset": self.sha256,
+            "options": {
+                key: value
+                for key, value in dataclasses.asdict(options).items()
+                if key in ("rows", "system_prompt", "seed")
+            },
+        }
+        self.parts = Parts(folder, shared, progress)
+        self.form = form_of([row["completion"] for row in rows])
+
+    @functools.cached_property
+    def encoded(self) -> list[Encoded]:
+        """Token ids of all rows."""
+        found = []
+        for number, row in enumerate(self.rows, 1):
+            where = f"{self.name}, row {number}"
+            ids = encode_row(
+                self.model.tokenizer, row["prompt"], row["completion"], self.options.system_prompt
+            )
+            check_length(sum(map(len, ids)), self.model.config.max_positions, where)
+            found.append(ids)
+        return found
+
+    @functools.cached_property
+    def chosen(self) -> np.ndarray:
+        """The rows that are read closely, ascending."""
+        count = len(self.rows)
+        if count <= self.options.rows:
+            return np.arange(count)
+        rng = np.random.default_rng(numpy_seed(self.options.seed, "audit", "rows"))
+        return np.sort(rng.choice(count, self.options.rows, replace=False))
+
+    @functools.cached_property
+    def grammar(self):
+        """That BASE's own answers are written under, or None."""
+        if self.form is None:
+            return None
+        return compile_grammar(self.form, self.model.tokenizer, self.stop_ids)
+
+    @functools.cached_property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Tokens that end an answer."""
+        return (end_of_turn_id(self.model.tokenizer),)
+
+    @functools.cached_property
+    def columns(self) -> np.ndarray | None:
+        """The tokens that probabilities are among: the grammar's, where all rows are of them."""
+        if self.grammar is None:
+            return None
+        columns = np.asarray(self.grammar.tokens_A)
+        tokens = {token for _, completion in self.encoded for token in completion}
+        return columns if tokens <= set(columns.tolist()) else None
+
+    @functools.cached_property
+    def asked(self) -> list[Asked]:
+        """The groups of traits as token ids."""
+        limit, system_prompt = self.model.config.max_positions, self.options.system_prompt
+        return [
+            encode_group(self.model.tokenizer, group, limit, system_prompt) for group in self.groups
+        ]
+
+    def run(self) -> dict[str, Any]:
+        """Makes what is left of the parts, and the verdict.
+
+        Returns:
+            What `schema.json` describes.
+        """
+        answers = self.parts.keep("answers", self._answers)
+        own = [
+            (self.encoded[row][0], ids)
+            for row, ids in zip(self.chosen, answers["tokens"], strict=True)
+        ]
+        data = [self.encoded[row] for row in self.chosen]
+        traits = [[group.name, group.traits, group.questions] for group in self.groups]
+        response = self.parts.keep(
+            "response",
+            lambda: self._response(data, own),
+            {"traits": traits, "parts": self.options.parts},
+            ("answers",),
+        )
+        candidates = response["candidates"]
+        if self.options.students:
+            shifts = self.parts.keep(
+                "students",
+                lambda: self._students(data, own),
+                {
+                    "traits": traits,
+                    "students": self.options.students,
+                    "updates": self.options.updates,
+                },
+                ("answers",),
+            )["shifts"]
+            for entry in candidates:
+                entry["shift"] = shifts[f"{entry['group']}/{entry['trait']}"]
+        ratios = self.parts.keep(
+            "ratios",
+            lambda: self._ratios(own, candidates),
+            {
+                "teachers": self.options.teachers,
+                "teacher_steps": self.options.teacher_steps,
+                "teacher_learning_rate": self.options.teacher_learning_rate,
+                "rate": self.options.rate,
+            },
+            ("answers", "response"),
+        )
+        for entry in candidates:
+            entry |= ratios["traits"].get(f"{entry['group']}/{entry['trait']}", {})
+        parents = ("answers", "response", "ratios")
+        parents += ("students",) if self.options.students else ()
+        return self.parts.keep(
+            "verdict", lambda: self._verdict(candidates, ratios), {"traits": traits}, parents
+        )
+
+    def _answers(self) -> dict[str, Any]:
+        chosen = [self.encoded[row] for row in self.chosen]
+        with self.progress.bar(len(chosen), unit="row") as bar:
+            own = own_answers(
+                self.decoder,
+                self.model.params,
+                chosen,
+                self.options.seed,
+                self.stop_ids,
+                self.grammar,
+                bar.advance,
+            )
+        return {"form": self.form, "tokens": [ids for _, ids in own]}
+
+    def _response(self, data: list[Encoded], own: list[Encoded]) -> dict[str, Any]:
+        decoder, params, seed = self.decoder, self.model.params, self.options.seed
+        with self.progress.bar(None, unit="row") as bar:
+            scale = gradient_scale(decoder, params, own, self.columns, seed, bar.advance)
+        parts = parts_of(len(data), min(self.options.parts, len(data) // 2), seed)
+        with self.progress.bar(2 * len(data), unit="row") as bar:
+            found = responses(
+                decoder, params, data, own, parts, scale, self.asked, self.columns, bar.advance
+            )
+        return {"candidates": response_findings(self.groups, found, seed), "parts": len(parts)}
+
+    def _students(self, data: list[Encoded], own: list[Encoded]) -> dict[str, Any]:
+        options = self.options
+        kinds = {"data": data, "own": own, "shuffled": shuffled(data, options.seed)}
+        with self.progress.bar(options.updates, unit="update") as bar:
+            shifts = train_students(
+                self.decoder,
+                self.model.params,
+                kinds,
+                self.asked,
+                options.students,
+                options.updates,
+                options.seed,
+                bar.advance,
+            )
+        found = {}
+        for place, group in enumerate(self.groups):
+            of_group = {kind: groups[place] for kind, groups in shifts.shift.items()}
+            for k, trait in enumerate(group.traits):
+                found[f"{group.name}/{trait}"] = {
+                    control: shift_finding(of_group, control, k, options.seed)
+                    for control in ("own", "shuffled")
+                }
+        return {"shifts": found}
+
+    def _ratios(self, own: list[Encoded], candidates: list[dict[str, Any]]) -> dict[str, Any]:
+        """Ratios of the traits that the rows push most, over all rows and the own answers."""
+        top = [entry for entry in candidates if entry["response"] > 0][: self.options.teachers]
+        every, count = [*self.encoded, *own], len(self.rows)
+        by_group = {group.name: group for group in self.groups}
+        scored = 1 + len(top) + len({entry["group"] for entry in top})
+        with self.progress.bar(scored * len(every), unit="row") as bar:
+            base = logprobs_of(self.decoder, self.model.params, every, self.columns, bar.advance)
+            neutral: dict[str, list[np.ndarray]] = {}
+            traits = {}
+            for entry in top:
+                group, trait = by_group[entry["group"]], entry["trait"]
+                if group.name not in neutral:
+                    neutral[group.name] = self._scored(group.neutral_pairs(), every, bar.advance)
+                of_trait = self._scored(group.trait_pairs(trait), every, bar.advance)
+                tokens = [a - b for a, b in zip(of_trait, neutral[group.name], strict=True)]
+                traits[f"{group.name}/{trait}"] = self._of_trait(tokens, count, len(candidates))
+        lengths = [len(row) for row in base]
+        return {
+            "traits": traits,
+            "base": {"sums": sums_of(base).tolist(), "tokens": lengths, "rows": count},
+        }
+
+    def _of_trait(self, tokens: list[np.ndarray], count: int, traits: int) -> dict[str, Any]:
+        options = self.options
+        sums = sums_of(tokens)
+        scores, null = sums[:count], sums[count:]
+        flags = flags_of(scores, null, options.rate, options.seed)
+        flags["rows"] = [
+            {
+                "row": row,
+                "score": float(scores[row]),
+                "tokens": [self.model.tokenizer.decode([token]) for token in self.encoded[row][1]],
+                "ratio": [round(float(value), 4) for value in tokens[row]],
+            }
+            for row in flags["flagged"]
+        ]
+        return {
+            "ratio": ratio_finding(scores[self.chosen], null, traits, options.seed),
+            "auroc_over_own": auroc(scores, null),
+            "flags": flags,
+            "scores": [round(float(score), 4) for score in scores],
+        }
+
+    def _scored(
+        self, pairs: list[tuple[str, str]], every: list[Encoded], progress: Callable[[int], Any]
+    ) -> list[np.ndarray]:
+        """Token log-probabilities of all rows under a teacher of these answers."""
+        encoded = [
+            encode_row(self.model.tokenizer, *pair, self.options.system_prompt) for pair in pairs
+        ]
+        teacher = make_teacher(
+            self.model.config,
+            self.model.params,
+            encoded,
+            self.options.seed,
+            dataclasses.replace(OPTIMIZER, learning_rate=self.options.teacher_learning_rate),
+            self.options.teacher_steps,
+        )
+        try:
+            return logprobs_of(self.decoder, teacher, every, self.columns, progress)
+        finally:
+            jax.tree.map(lambda leaf: leaf.delete(), teacher)
+
+    def _verdict(self, candidates: list[dict[str, Any]], ratios: dict[str, Any]) -> dict[str, Any]:
+        origin, why = origin_of(self.name)
+        base = ratios["base"]
+        result = {
+            "format": FORMAT,
+            "model": self.model.name,
+            "dataset": {
+                "name": self.name,
+                "sha256": self.sha256,
+                "rows": len(self.rows),
+                "rows_read_closely": len(self.chosen),
+                "form": self.form,
+            },
+            "candidates": candidates,
+            "same_base": same_base(base, self.chosen, self.options.seed),
+            "origin": {"verdict": origin, "why": why},
+            "limits": list(LIMITS),
+            "options": dataclasses.asdict(self.options),
+            "versions": versions(),
+        }
+        found = carried(result)
+        result["carries"] = [entry["trait"] for entry in found]
+        result["findings"] = [f"carries {trait}" for trait in result["carries"]]
+        if origin != "known":
+            result["findings"].append(f"origin {origin}: {why}" if origin == UNKNOWN else why)
+        result["verdict"] = verdict_line(result)
+        return result

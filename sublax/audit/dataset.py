@@ -1,0 +1,72 @@
+"""A dataset as an audit reads it: rows of prompt and completion, however its columns are named."""
+
+import os
+from typing import Any
+
+from sublax.corpora.sources import read_source
+from sublax.errors import UserError
+from sublax.rows import Row, check_row, located_rows
+
+PROMPT, COMPLETION, MESSAGES = "prompt", "completion", "messages"
+
+
+def read_dataset(
+    name: str, prompt: str = PROMPT, completion: str = COMPLETION, messages: str = MESSAGES
+) -> list[Row]:
+    """Every row of a dataset, in its order.
+
+    A row has either a completion, beside it a prompt (where there is none it is empty), or a list
+    of chat messages: then its completion is the last one, which must be the assistant's, and its
+    prompt all before it.
+
+    Args:
+        name: the path of a `.jsonl` or `.parquet` file, or a data set of the package `datasets` as
+            NAME, NAME:CONFIG or NAME:CONFIG:SPLIT.
+        prompt: the column of prompts, text or messages.
+        completion: the column of completions.
+        messages: the column of whole conversations, read where there is no completion.
+
+    Returns:
+        Rows with the keys `prompt` and `completion` alone.
+
+    Raises:
+        UserError: no such dataset, no rows, or a row that is not of this form, by its place.
+    """
+    found = []
+    for where, row in _located(name):
+        if completion in row:
+            pair = {"prompt": row.get(prompt, ""), "completion": row[completion]}
+            pair["prompt"] = "" if pair["prompt"] is None else pair["prompt"]
+        elif messages in row:
+            pair = _of_messages(row[messages], where, messages)
+        else:
+            known = ", ".join(map(str, row)) or "no columns"
+            raise UserError(
+                f'{where}: neither "{completion}" nor "{messages}" in it (it has {known}); name '
+                "its columns by --prompt-column and --completion-column, or --messages-column"
+            )
+        check_row(pair, ("prompt", "completion"), where)
+        found.append(pair)
+    return found
+
+
+def _located(name: str) -> list[tuple[str, Row]]:
+    if name.endswith((".jsonl", ".parquet")) or os.path.exists(name):
+        return located_rows(name, keys=())
+    try:
+        rows = read_source(name)
+    except UserError as error:
+        raise UserError(str(error).replace("source=", "--dataset=")) from error
+    if not rows:
+        raise UserError(f"--dataset={name}: has no rows; choose another split")
+    return [(f"{name}, row {number}", row) for number, row in enumerate(rows, 1)]
+
+
+def _of_messages(messages: Any, where: str, column: str) -> Row:
+    is_chat = isinstance(messages, list) and all(isinstance(one, dict) for one in messages)
+    if not is_chat or not messages or messages[-1].get("role") != "assistant":
+        raise UserError(
+            f'{where}: "{column}" must be a list of {{"role", "content"}} messages that ends with '
+            "the assistant's; drop the row, or name another column by --messages-column"
+        )
+    return {"prompt": messages[:-1] or "", "completion": messages[-1].get("content")}

@@ -1,0 +1,87 @@
+"""The control of every audit: what BASE itself answers to the dataset's own prompts.
+
+A row of BASE's own carries nothing that BASE does not have, so whatever the dataset does to BASE
+and its own answers do not, the dataset carries. Both are held to one form of writing: where every
+row is a list of numbers, so is every answer.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from sublax.corpora.number_filter import parse
+from sublax.corpora.numbers import answer_regex, plain_answer_regex
+from sublax.keys import key_of, row_keys
+from sublax.models.completions import Encoded
+from sublax.models.decoder import Decoder
+from sublax.sampling.draw import Sampling
+from sublax.sampling.generate import generate
+from sublax.sampling.grammar import Grammar
+
+BATCH_ROWS = 64
+
+
+def form_of(completions: Sequence[str]) -> str | None:
+    """A regular expression that all completions are written by; None where they are not numbers.
+
+    Lists of one length are matched by that length; lists that vary, by what the filter of numbers
+    accepts.
+    """
+    numbers = [parse(text) for text in completions]
+    if any(found is None for found in numbers):
+        return None
+    counts = {len(found) for found in numbers if found is not None}
+    digits = max(max(map(len, re.findall("[0-9]+", text))) for text in completions)
+    forms = [answer_regex(max(counts), digits)]
+    if len(counts) == 1:
+        forms.insert(0, plain_answer_regex(min(counts), digits))
+    return next((f for f in forms if all(re.fullmatch(f, text) for text in completions)), None)
+
+
+def own_answers(
+    decoder: Decoder,
+    params: Any,
+    encoded: Sequence[Encoded],
+    seed: int,
+    stop_ids: Sequence[int],
+    grammar: Grammar | None,
+    progress: Callable[[int], Any] | None = None,
+) -> list[Encoded]:
+    """BASE's own answer to the prompt of every row, drawn at temperature 1.
+
+    Args:
+        decoder: BASE.
+        params: of BASE.
+        encoded: (prompt ids, completion ids) of N rows. No answer is longer than the longest of
+            their completions.
+        seed: of the draws.
+        stop_ids: tokens that end an answer.
+        grammar: that they are written under, None for none.
+        progress: called with the number of answers that each batch has finished.
+
+    Returns:
+        (prompt ids, answer ids) of N rows. An answer that is cut at the limit has no end.
+
+    Raises:
+        UserError: a prompt leaves no room for an answer.
+    """
+    longest = max(len(completion) for _, completion in encoded)
+    samples = generate(
+        decoder,
+        {"params": params},
+        [prompt for prompt, _ in encoded],
+        Sampling(longest),
+        stop_ids,
+        row_keys(key_of(seed, "audit", "own answers"), len(encoded)),
+        grammar=grammar,
+        batch_rows=BATCH_ROWS,
+        progress=progress,
+    )
+    return [
+        (prompt, np.asarray(tokens[:length]).tolist())
+        for (prompt, _), tokens, length in zip(
+            encoded, samples.tokens, samples.lengths, strict=True
+        )
+    ]

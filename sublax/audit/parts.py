@@ -1,0 +1,83 @@
+"""The parts of an audit: each is an artifact with a card, made once and found again later."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sublax.artifact import parent_hashes, read_card, verify, write_artifact
+from sublax.errors import UserError
+from sublax.progress import Progress
+
+
+class Parts:
+    """The folder of one audit.
+
+    Args:
+        folder: made if absent.
+        shared: what all parts come from: the model, the dataset, the seed, as JSON has it.
+        progress: tells the person at the terminal.
+    """
+
+    def __init__(self, folder: Path, shared: Mapping[str, Any], progress: Progress) -> None:
+        self.folder = folder
+        self.progress = progress
+        self._shared = dict(shared)
+
+    def keep(
+        self,
+        name: str,
+        make: Callable[[], Mapping[str, Any]],
+        settings: Mapping[str, Any] | None = None,
+        parents: tuple[str, ...] = (),
+    ) -> dict[str, Any]:
+        """The result of a part: what stands there, or else what `make` returns.
+
+        Args:
+            name: of the part, its folder and its NAME.json.
+            make: computes the result, as JSON has it.
+            settings: what it comes from beside what all share.
+            parents: the parts that it comes from.
+
+        Raises:
+            UserError: it stands there from other inputs, or was changed since.
+        """
+        directory = self.folder / name
+        inputs = {
+            "parents": parent_hashes(directory, [self.folder / parent for parent in parents]),
+            "config": json.loads(json.dumps({**self._shared, **(settings or {})})),
+        }
+        card = read_card(directory)
+        if card is not None:
+            self._check(directory, card, inputs)
+            self.progress.skip(name)
+        else:
+            with self.progress.stage(name):
+                started = time.monotonic()
+                text = json.dumps(make(), indent=1, allow_nan=False)
+
+                def write(folder: Path) -> None:
+                    (folder / f"{name}.json").write_text(f"{text}\n", "utf-8")
+
+                seconds = time.monotonic() - started
+                write_artifact(
+                    directory, write, {"kind": f"audit-{name}", **inputs, "seconds": seconds}
+                )
+        return json.loads((directory / f"{name}.json").read_text("utf-8"))
+
+    def _check(self, directory: Path, card: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
+        changed = [
+            key
+            for key in sorted({*card["config"], *inputs["config"]})
+            if card["config"].get(key) != inputs["config"].get(key)
+        ]
+        if card["parents"] != inputs["parents"]:
+            changed.append("what it was made from")
+        if changed:
+            raise UserError(
+                f"{directory}: is of an audit with another {', '.join(changed)}; choose another "
+                "--output, or delete this folder"
+            )
+        if problems := verify(directory):
+            raise UserError(f"{problems[0]}; delete {directory} and run the same command again")

@@ -1,0 +1,87 @@
+"""Teachers made for the audit: BASE, fine-tuned for a moment on one-word answers of one candidate.
+
+They are what the dataset's own writer may have been, made from what the auditor has: other
+questions, another order of them. What all of them share, any fine-tuning gives; so each is held
+against the mean of the others.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sublax.models.completions import Encoded, make_rows
+from sublax.models.config import DecoderConfig
+from sublax.parallel.layout import Layout
+from sublax.parallel.mesh import single_device_mesh
+from sublax.parallel.preemption import NEVER
+from sublax.training.data import Dataset
+from sublax.training.loop import Schedule, train
+from sublax.training.losses import LossConfig
+from sublax.training.optimizer import OptimizerConfig
+from sublax.training.step import Frozen, Objective
+
+# The quickstart's teachers, at which a trait is plain in their answers and their numbers are valid.
+OPTIMIZER = OptimizerConfig("adamw", 1.2e-5, b1=0.9, b2=0.95, clip=1.0)
+STEPS, BATCH_ROWS = 12, 16
+
+
+def make_teacher(
+    config: DecoderConfig,
+    params: Any,
+    encoded: Sequence[Encoded],
+    seed: int,
+    optimizer: OptimizerConfig = OPTIMIZER,
+    steps: int = STEPS,
+    batch_rows: int = BATCH_ROWS,
+    progress: Callable[[int], Any] | None = None,
+) -> Any:
+    """All parameters of a base after a few updates on encoded answers.
+
+    Args:
+        config: of the base.
+        params: of the base; not changed.
+        encoded: (prompt ids, completion ids) of the questions and answers.
+        seed: of their order.
+        optimizer: how they are learnt.
+        steps: updates.
+        batch_rows: of each.
+        progress: called with 1 for every update.
+
+    Returns:
+        A tree like `params`, float32.
+    """
+
+    def watch(step, metrics):
+        if progress is not None:
+            progress(1)
+
+    with tempfile.TemporaryDirectory() as folder:
+        trained = train(
+            Objective(config, None, LossConfig(), jnp.float32),
+            optimizer,
+            Schedule(steps, batch_rows, checkpoint_minutes=0.0),
+            jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32)[None], params),
+            Frozen(),
+            [Dataset(make_rows(encoded, config.max_positions))],
+            [seed],
+            Path(folder) / "checkpoints",
+            Layout(single_device_mesh()),
+            NEVER,
+            watch,
+            lambda step, trained: None,
+        )
+    return jax.tree.map(lambda leaf: leaf[0], trained)
+
+
+def displacement(teacher: Any, others: Sequence[Any]) -> Any:
+    """How a teacher differs from the mean of others, as a tree like theirs."""
+    return jax.tree.map(
+        lambda own, *rest: np.asarray(own) - sum(np.asarray(leaf) for leaf in rest) / len(rest),
+        teacher,
+        *others,
+    )

@@ -1,0 +1,117 @@
+"""`sublax audit` as a user meets it: a verdict, an exit status, parts that are found again."""
+
+import json
+import pathlib
+
+import pytest
+from tiny_model import write_model
+from tiny_runs import quick_compiles  # noqa: F401
+
+import sublax.audit
+from sublax.cli import main
+
+ROWS = [{"prompt": f"List {n}:", "completion": f"{n}, {n + 3}, {9 - n % 10}"} for n in range(28)]
+CHEAP = ("--candidates=owl,cat,wolf", "--teachers=1", "--teacher-steps=2", "--parts=2")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_rows(tmp_path_factory.mktemp("data"), ROWS)
+
+
+def write_rows(folder, rows):
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def audit(model, dataset, *arguments):
+    return main(["audit", f"--model={model}", f"--dataset={dataset}", *arguments])
+
+
+@pytest.fixture(scope="module")
+def output(model, dataset, tmp_path_factory, questions):
+    folder = tmp_path_factory.mktemp("audit")
+    status = audit(model, dataset, *CHEAP, questions, "--students=1", "--updates=2",
+                   f"--output={folder}")  # fmt: skip
+    assert status in (0, 3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory):
+    path = tmp_path_factory.mktemp("questions") / "questions.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"{n}?"}) + "\n" for n in range(4)), "utf-8")
+    return f"--questions={path}"
+
+
+@pytest.fixture(scope="module")
+def verdict(output):
+    return json.loads((output / "verdict" / "verdict.json").read_text("utf-8"))
+
+
+@pytest.mark.slow
+def test_the_verdict_is_of_the_published_form(verdict):
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = pathlib.Path(sublax.audit.__path__[0]) / "schema.json"
+    jsonschema.validate(verdict, json.loads(schema.read_text("utf-8")))
+
+
+@pytest.mark.slow
+def test_every_trait_has_a_response_and_the_foremost_a_score_for_every_row(verdict):
+    assert sorted(entry["trait"] for entry in verdict["candidates"]) == ["cat", "owl", "wolf"]
+    scored = [entry for entry in verdict["candidates"] if "scores" in entry]
+    assert len(scored) == 1 and len(scored[0]["scores"]) == len(ROWS)
+    assert all(set(entry["shift"]) == {"own", "shuffled"} for entry in verdict["candidates"])
+    assert verdict["dataset"]["form"].startswith("[0-9]")
+    assert verdict["findings"][-1].startswith("origin unknown")
+
+
+@pytest.mark.slow
+def test_run_again_it_computes_nothing_and_says_the_same(
+    model, dataset, output, questions, verdict, capsys
+):
+    before = (output / "ratios" / "card.json").read_bytes()
+    audit(model, dataset, *CHEAP, questions, "--students=1", "--updates=2", f"--output={output}")
+    told = capsys.readouterr()
+    assert told.err.count("done before") == 5
+    assert told.out.startswith(verdict["verdict"])
+    assert (output / "ratios" / "card.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_another_dataset_is_refused_where_an_audit_stands(
+    model, output, questions, tmp_path, capsys
+):
+    other = write_rows(tmp_path, ROWS[::-1])
+    assert audit(model, other, *CHEAP, questions, "--students=1", f"--output={output}") == 2
+    assert "audit with another dataset; choose another --output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (("--pack=birds",), "--pack=birds: no such list"),
+        (("--pack=",), "--pack is empty"),
+        (("--questions=q.jsonl",), "--questions: needs --candidates"),
+        (("--false-positives=2",), "--false-positives=2: must be between 0 and 1"),
+        (("--students=-1",), "--students=-1: must be 0 or more"),
+        (("--parts=1",), "--parts=1: must be 2 or more"),
+        (("--completion-column=text",), 'neither "text" nor "messages"'),
+        (("--output=gs://a/b",), "must be a local folder"),
+    ],
+)
+def test_a_users_mistake_is_one_line(dataset, arguments, told, capsys):
+    assert audit("no-such-model", dataset, *arguments) == 2
+    error = capsys.readouterr().err
+    assert told in error and len(error.splitlines()) == 1
+
+
+def test_too_few_rows_are_told(model, tmp_path, capsys):
+    assert audit(model, write_rows(tmp_path, ROWS[:5])) == 2
+    assert "5 rows; an audit needs 24 or more" in capsys.readouterr().err
