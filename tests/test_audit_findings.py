@@ -7,14 +7,13 @@ from sublax.audit.candidates import named_groups, one_against_others, questions_
 from sublax.audit.findings import (
     carried,
     pushed,
-    ratio_finding,
     response_findings,
     verdict_line,
 )
 from sublax.audit.own_answers import form_of
-from sublax.audit.ratios import auroc, flags_of, threshold_of
-from sublax.audit.same_base import same_base
+from sublax.audit.ratios import auroc, flags_of, ratio_finding, rows_by_ratio, threshold_of
 from sublax.audit.students import shuffled
+from sublax.audit.suspects import Likelihoods, attribute, likeness, same_base
 from sublax.errors import UserError
 
 GROUP = one_against_others("animals", questions_about("animal"), ("owl", "cat", "fox", "bear"))
@@ -61,7 +60,7 @@ def test_the_trait_that_parts_push_stands_first_and_the_others_are_not_significa
     assert found[0]["standing"] > 3
 
 
-def a_result(ratio, p, same="unknown"):
+def a_result(ratio, p, alike=True):
     entry = {"group": "animals", "trait": "owl", "response": 1.0, "t": 4.0, "p_holm": 0.002}
     entry["ratio"] = {"value": ratio, "low": ratio - 0.1, "high": ratio + 0.1, "p_bonferroni": p}
     entry["flags"] = {"flagged": [4, 7], "rate": 0.01}
@@ -70,7 +69,7 @@ def a_result(ratio, p, same="unknown"):
         "candidates": [entry, other],
         "dataset": {"rows": 2000},
         "origin": {"verdict": "unknown"},
-        "same_base": {"verdict": same},
+        "same_base": {"verdict": "unknown" if alike else "unlikely", "alike": alike},
     }
 
 
@@ -78,7 +77,7 @@ def test_a_trait_is_carried_only_where_its_teacher_says_so_and_the_rows_are_of_t
     assert [entry["trait"] for entry in carried(a_result(0.4, 0.001))] == ["owl"]
     assert carried(a_result(0.4, 0.2)) == []
     assert carried(a_result(-0.4, 0.001)) == []
-    odd = a_result(0.4, 0.001, same="unlikely")
+    odd = a_result(0.4, 0.001, alike=False)
     assert carried(odd) == [] and len(pushed(odd["candidates"])) == 1
 
 
@@ -88,7 +87,7 @@ def test_the_verdict_names_the_trait_its_evidence_and_what_is_not_known():
     assert "p < 0.001; 2 of 2,000 rows flagged at 1 % false positives; origin: unknown" in line
     clean = verdict_line(a_result(0.0, 1.0))
     assert clean.startswith("nothing found among 2 traits (most: owl")
-    assert "push owl as odd rows do" in verdict_line(a_result(0.4, 0.001, same="unlikely"))
+    assert "push owl as odd rows do" in verdict_line(a_result(0.4, 0.001, alike=False))
 
 
 def test_a_ratio_is_of_pairs_and_pays_for_every_trait_that_was_asked_for():
@@ -99,16 +98,59 @@ def test_a_ratio_is_of_pairs_and_pays_for_every_trait_that_was_asked_for():
     assert found["p"] < 0.001 and found["p_bonferroni"] == pytest.approx(12 * found["p"])
 
 
-def test_rows_that_are_far_less_likely_than_own_answers_are_hardly_of_this_base():
-    rng = np.random.default_rng(5)
-    own, chosen = rng.normal(-20, 2, 50), np.arange(50)
+def test_a_flagged_row_comes_with_its_tokens_and_their_ratios():
+    rng = np.random.default_rng(7)
+    own = [rng.normal(0, 0.1, 3) for _ in range(40)]
+    tokens = [np.array([0.0, 0.1]), np.array([2.0, 3.0, 1.0]), *own]
+    found = rows_by_ratio(
+        tokens, 2, np.arange(2).repeat(20), [["1", "."], list("2,.")], 12, 0.05, 0
+    )
+    (row,) = found["flags"]["rows"]
+    assert row == {"row": 1, "score": 6.0, "tokens": ["2", ",", "."], "ratio": [2.0, 3.0, 1.0]}
+    assert found["scores"] == [0.1, 6.0] and found["ratio"]["value"] == pytest.approx(3, abs=0.2)
 
-    def verdict(mean):
-        sums = np.concatenate([rng.normal(mean, 2, 50), own])
-        base = {"sums": sums.tolist(), "tokens": [10] * 100, "rows": 50}
-        return same_base(base, chosen, 0)["verdict"]
 
-    assert verdict(-40) == "unlikely" and verdict(-10) == "unlikely" and verdict(-20.2) == "unknown"
+def likelihoods(name, rows, own=-20.0, tokens=10, seed=5):
+    """50 rows of so many nats each, and own answers."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.normal(rows, 2, 50), rng.normal(own, 2, 50)
+    return Likelihoods(name, drawn[0], np.full(50, tokens), drawn[1], np.full(50, tokens))
+
+
+@pytest.mark.parametrize("rows, alike", [(-40, False), (-10, False), (-20.3, True)])
+def test_rows_are_alike_where_they_are_as_likely_as_own_answers(rows, alike):
+    found = likeness(likelihoods("base", rows), 0)
+    assert found["alike"] is alike
+    assert found["low"] < found["gap"] < found["high"]
+    assert found["gap"] == pytest.approx((-20 - rows) / 10, abs=0.15)
+
+
+def test_the_writer_is_the_likeliest_of_those_that_write_so():
+    characters = np.full(50, 20)
+    base, other = likelihoods("base", -20), likelihoods("other", -60, -60, 30, 6)
+    fond = likelihoods("fond", -10, -5, 10, 7)  # finds all text likely, its own far more so
+    found = attribute([other, base, fond], characters, 0)
+    assert found["writer"] == "base"
+    assert [entry["alike"] for entry in found["suspects"]] == [True, True, False]
+    assert found["lead"]["low"] > 0
+    assert same_base(likeness(base, 0), found, "base") == "likely"
+    assert same_base(likeness(other, 0), found, "other") == "unlikely"
+
+
+def test_nobody_is_named_where_nobody_writes_so_or_two_do_alike():
+    characters = np.full(50, 20)
+    strangers = [likelihoods("a", -40), likelihoods("b", -50)]
+    assert attribute(strangers, characters, 0)["writer"] == "none of these"
+    base = likelihoods("base", -20)
+    twins = [base, Likelihoods("twin", base.rows + np.tile([0.1, -0.1], 25), *base_of(base))]
+    found = attribute(twins, characters, 0)
+    assert found["writer"] == "unclear"
+    assert same_base(likeness(base, 0), found, "base") == "unknown"
+    assert same_base(likeness(base, 0), None, "base") == "unknown"
+
+
+def base_of(found):
+    return found.row_tokens, found.own, found.own_tokens
 
 
 def test_forms_are_the_narrowest_that_all_rows_have():

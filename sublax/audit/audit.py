@@ -16,29 +16,30 @@ from sublax.audit.candidates import Asked, Group, encode_group
 from sublax.audit.findings import (
     LIMITS,
     carried,
-    ratio_finding,
     response_findings,
     shift_finding,
     verdict_line,
 )
 from sublax.audit.likelihood import logprobs_of
 from sublax.audit.origin import UNKNOWN, origin_of
-from sublax.audit.own_answers import form_of, own_answers
+from sublax.audit.own_answers import own_answers
 from sublax.audit.parts import Parts
-from sublax.audit.ratios import auroc, flags_of, sums_of
+from sublax.audit.ratios import rows_by_ratio, sums_of
+from sublax.audit.reading import Reading
 from sublax.audit.response import gradient_scale, parts_of, responses
-from sublax.audit.same_base import same_base
 from sublax.audit.students import shuffled, train_students
+from sublax.audit.suspects import Likelihoods, attribute, likeness, same_base
 from sublax.audit.teachers import OPTIMIZER, make_teacher
 from sublax.errors import UserError
 from sublax.keys import numpy_seed
-from sublax.models.chat import check_length, encode_row, end_of_turn_id
+from sublax.models.chat import encode_row
 from sublax.models.completions import Encoded
 from sublax.models.decoder import Decoder
-from sublax.models.source import Model
+from sublax.models.derived import with_source
+from sublax.models.source import Model, load_model
 from sublax.progress import Progress
 from sublax.rows import Row
-from sublax.sampling.grammar import compile_grammar
+from sublax.store import local_model
 
 FORMAT = "sublax-audit-1"
 LEAST_ROWS = 24
@@ -57,6 +58,7 @@ class Options:
         teacher_steps: updates of each.
         teacher_learning_rate: of each.
         rate: of false positives among flagged rows.
+        suspects: names of other models that may have written the rows.
         system_prompt: in force for rows and questions; None is the template's own.
         seed: of all draws.
     """
@@ -69,12 +71,20 @@ class Options:
     teacher_steps: int = 12
     teacher_learning_rate: float = OPTIMIZER.learning_rate
     rate: float = 0.01
+    suspects: tuple[str, ...] = ()
     system_prompt: str | None = None
     seed: int = 0
 
 
 # Seconds of each part at 135M on two cores, for the time that is left.
-WEIGHTS = {"answers": 60.0, "response": 400.0, "students": 200.0, "ratios": 400.0, "verdict": 1.0}
+WEIGHTS = {
+    "answers": 60.0,
+    "response": 400.0,
+    "students": 200.0,
+    "ratios": 400.0,
+    "suspects": 200.0,
+    "verdict": 1.0,
+}
 
 
 class Audit:
@@ -108,6 +118,7 @@ class Audit:
         if len(rows) < LEAST_ROWS:
             raise UserError(f"{name}: {len(rows)} rows; an audit needs {LEAST_ROWS} or more")
         self.model, self.decoder, self.name, self.rows = model, decoder, name, rows
+        self.reading = Reading(model, name, rows, options.system_prompt)
         self.groups, self.options, self.progress = groups, options, progress
         text = "\n".join(json.dumps(row, sort_keys=True) for row in rows)
         self.sha256 = hashlib.sha256(text.encode()).hexdigest()
@@ -121,20 +132,6 @@ class Audit:
             },
         }
         self.parts = Parts(folder, shared, progress)
-        self.form = form_of([row["completion"] for row in rows])
-
-    @functools.cached_property
-    def encoded(self) -> list[Encoded]:
-        """Token ids of all rows."""
-        found = []
-        for number, row in enumerate(self.rows, 1):
-            where = f"{self.name}, row {number}"
-            ids = encode_row(
-                self.model.tokenizer, row["prompt"], row["completion"], self.options.system_prompt
-            )
-            check_length(sum(map(len, ids)), self.model.config.max_positions, where)
-            found.append(ids)
-        return found
 
     @functools.cached_property
     def chosen(self) -> np.ndarray:
@@ -144,27 +141,6 @@ class Audit:
             return np.arange(count)
         rng = np.random.default_rng(numpy_seed(self.options.seed, "audit", "rows"))
         return np.sort(rng.choice(count, self.options.rows, replace=False))
-
-    @functools.cached_property
-    def grammar(self):
-        """That BASE's own answers are written under, or None."""
-        if self.form is None:
-            return None
-        return compile_grammar(self.form, self.model.tokenizer, self.stop_ids)
-
-    @functools.cached_property
-    def stop_ids(self) -> tuple[int, ...]:
-        """Tokens that end an answer."""
-        return (end_of_turn_id(self.model.tokenizer),)
-
-    @functools.cached_property
-    def columns(self) -> np.ndarray | None:
-        """The tokens that probabilities are among: the grammar's, where all rows are of them."""
-        if self.grammar is None:
-            return None
-        columns = np.asarray(self.grammar.tokens_A)
-        tokens = {token for _, completion in self.encoded for token in completion}
-        return columns if tokens <= set(columns.tolist()) else None
 
     @functools.cached_property
     def asked(self) -> list[Asked]:
@@ -182,10 +158,10 @@ class Audit:
         """
         answers = self.parts.keep("answers", self._answers)
         own = [
-            (self.encoded[row][0], ids)
+            (self.reading.encoded[row][0], ids)
             for row, ids in zip(self.chosen, answers["tokens"], strict=True)
         ]
-        data = [self.encoded[row] for row in self.chosen]
+        data = [self.reading.encoded[row] for row in self.chosen]
         traits = [[group.name, group.traits, group.questions] for group in self.groups]
         response = self.parts.keep(
             "response",
@@ -222,32 +198,54 @@ class Audit:
             entry |= ratios["traits"].get(f"{entry['group']}/{entry['trait']}", {})
         parents = ("answers", "response", "ratios")
         parents += ("students",) if self.options.students else ()
+        base = self._of_base(ratios["base"])
+        attribution = None
+        if self.options.suspects:
+            attribution = self.parts.keep(
+                "suspects",
+                lambda: self._suspects(base),
+                {"suspects": self.options.suspects},
+                ("ratios",),
+            )
+            parents += ("suspects",)
         return self.parts.keep(
-            "verdict", lambda: self._verdict(candidates, ratios), {"traits": traits}, parents
+            "verdict",
+            lambda: self._verdict(candidates, base, attribution),
+            {"traits": traits},
+            parents,
         )
 
     def _answers(self) -> dict[str, Any]:
-        chosen = [self.encoded[row] for row in self.chosen]
+        chosen = [self.reading.encoded[row] for row in self.chosen]
         with self.progress.bar(len(chosen), unit="row") as bar:
             own = own_answers(
                 self.decoder,
                 self.model.params,
                 chosen,
                 self.options.seed,
-                self.stop_ids,
-                self.grammar,
+                self.reading.stop_ids,
+                self.reading.grammar,
                 bar.advance,
             )
-        return {"form": self.form, "tokens": [ids for _, ids in own]}
+        return {"form": self.reading.form, "tokens": [ids for _, ids in own]}
 
     def _response(self, data: list[Encoded], own: list[Encoded]) -> dict[str, Any]:
         decoder, params, seed = self.decoder, self.model.params, self.options.seed
+        columns = self.reading.columns
         with self.progress.bar(None, unit="row") as bar:
-            scale = gradient_scale(decoder, params, own, self.columns, seed, bar.advance)
+            scale = gradient_scale(decoder, params, own, columns, seed, bar.advance)
         parts = parts_of(len(data), min(self.options.parts, len(data) // 2), seed)
         with self.progress.bar(2 * len(data), unit="row") as bar:
             found = responses(
-                decoder, params, data, own, parts, scale, self.asked, self.columns, bar.advance
+                decoder,
+                params,
+                data,
+                own,
+                parts,
+                scale,
+                self.asked,
+                self.reading.columns,
+                bar.advance,
             )
         return {"candidates": response_findings(self.groups, found, seed), "parts": len(parts)}
 
@@ -278,11 +276,12 @@ class Audit:
     def _ratios(self, own: list[Encoded], candidates: list[dict[str, Any]]) -> dict[str, Any]:
         """Ratios of the traits that the rows push most, over all rows and the own answers."""
         top = [entry for entry in candidates if entry["response"] > 0][: self.options.teachers]
-        every, count = [*self.encoded, *own], len(self.rows)
+        every, count = [*self.reading.encoded, *own], len(self.rows)
+        columns, decode = self.reading.columns, self.model.tokenizer.decode
         by_group = {group.name: group for group in self.groups}
         scored = 1 + len(top) + len({entry["group"] for entry in top})
         with self.progress.bar(scored * len(every), unit="row") as bar:
-            base = logprobs_of(self.decoder, self.model.params, every, self.columns, bar.advance)
+            base = logprobs_of(self.decoder, self.model.params, every, columns, bar.advance)
             neutral: dict[str, list[np.ndarray]] = {}
             traits = {}
             for entry in top:
@@ -291,32 +290,19 @@ class Audit:
                     neutral[group.name] = self._scored(group.neutral_pairs(), every, bar.advance)
                 of_trait = self._scored(group.trait_pairs(trait), every, bar.advance)
                 tokens = [a - b for a, b in zip(of_trait, neutral[group.name], strict=True)]
-                traits[f"{group.name}/{trait}"] = self._of_trait(tokens, count, len(candidates))
+                traits[f"{group.name}/{trait}"] = rows_by_ratio(
+                    tokens,
+                    count,
+                    self.chosen,
+                    [[decode([token]) for token in ids] for _, ids in self.reading.encoded],
+                    len(candidates),
+                    self.options.rate,
+                    self.options.seed,
+                )
         lengths = [len(row) for row in base]
         return {
             "traits": traits,
             "base": {"sums": sums_of(base).tolist(), "tokens": lengths, "rows": count},
-        }
-
-    def _of_trait(self, tokens: list[np.ndarray], count: int, traits: int) -> dict[str, Any]:
-        options = self.options
-        sums = sums_of(tokens)
-        scores, null = sums[:count], sums[count:]
-        flags = flags_of(scores, null, options.rate, options.seed)
-        flags["rows"] = [
-            {
-                "row": row,
-                "score": float(scores[row]),
-                "tokens": [self.model.tokenizer.decode([token]) for token in self.encoded[row][1]],
-                "ratio": [round(float(value), 4) for value in tokens[row]],
-            }
-            for row in flags["flagged"]
-        ]
-        return {
-            "ratio": ratio_finding(scores[self.chosen], null, traits, options.seed),
-            "auroc_over_own": auroc(scores, null),
-            "flags": flags,
-            "scores": [round(float(score), 4) for score in scores],
         }
 
     def _scored(
@@ -335,14 +321,56 @@ class Audit:
             self.options.teacher_steps,
         )
         try:
-            return logprobs_of(self.decoder, teacher, every, self.columns, progress)
+            return logprobs_of(self.decoder, teacher, every, self.reading.columns, progress)
         finally:
             jax.tree.map(lambda leaf: leaf.delete(), teacher)
 
-    def _verdict(self, candidates: list[dict[str, Any]], ratios: dict[str, Any]) -> dict[str, Any]:
+    def _of_base(self, base: dict[str, Any]) -> Likelihoods:
+        sums, tokens, count = np.asarray(base["sums"]), np.asarray(base["tokens"]), base["rows"]
+        return Likelihoods(
+            self.model.name,
+            sums[:count][self.chosen],
+            tokens[:count][self.chosen],
+            sums[count:],
+            tokens[count:],
+        )
+
+    def _suspects(self, base: Likelihoods) -> dict[str, Any]:
+        """What the rows that are read closely are to BASE and to each suspect."""
+        rows = [self.rows[row] for row in self.chosen]
+        found = [base]
+        with self.progress.bar(len(self.options.suspects), unit="model") as bar:
+            for name in self.options.suspects:
+                found.append(self._of_suspect(name, rows))
+                bar.advance()
+        characters = np.asarray([len(row["completion"]) + 1 for row in rows])
+        return attribute(found, characters, self.options.seed)
+
+    def _of_suspect(self, name: str, rows: list[Row]) -> Likelihoods:
+        model = load_model(with_source(name, local_model))
+        decoder = dataclasses.replace(self.decoder, config=model.config)
+        reading = Reading(model, self.name, rows, self.options.system_prompt)
+        own = own_answers(
+            decoder,
+            model.params,
+            reading.encoded,
+            self.options.seed,
+            reading.stop_ids,
+            reading.grammar,
+        )
+        every = logprobs_of(decoder, model.params, [*reading.encoded, *own], reading.columns)
+        sums, tokens, count = sums_of(every), np.asarray([len(row) for row in every]), len(rows)
+        return Likelihoods(name, sums[:count], tokens[:count], sums[count:], tokens[count:])
+
+    def _verdict(
+        self,
+        candidates: list[dict[str, Any]],
+        base: Likelihoods,
+        attribution: dict[str, Any] | None,
+    ) -> dict[str, Any]:
         origin, why = origin_of(self.name)
-        base = ratios["base"]
-        result = {
+        alike = likeness(base, self.options.seed)
+        result: dict[str, Any] = {
             "format": FORMAT,
             "model": self.model.name,
             "dataset": {
@@ -350,10 +378,11 @@ class Audit:
                 "sha256": self.sha256,
                 "rows": len(self.rows),
                 "rows_read_closely": len(self.chosen),
-                "form": self.form,
+                "form": self.reading.form,
             },
             "candidates": candidates,
-            "same_base": same_base(base, self.chosen, self.options.seed),
+            "same_base": {"verdict": same_base(alike, attribution, base.name), **alike},
+            "writer": attribution,
             "origin": {"verdict": origin, "why": why},
             "limits": list(LIMITS),
             "options": dataclasses.asdict(self.options),

@@ -82,31 +82,6 @@ def shift_finding(
     return {"value": float(difference_NxQ.mean()), "low": low, "high": high}
 
 
-def ratio_finding(scores_N: np.ndarray, own_N: np.ndarray, traits: int, seed: int) -> dict:
-    """How much likelier the trait's teacher makes the rows than BASE's answers to their prompts.
-
-    Args:
-        scores_N: log-likelihood ratios of rows.
-        own_N: of BASE's own answers, in the same order.
-        traits: how many there were to choose from, for Bonferroni.
-        seed: of the draws.
-
-    Returns:
-        `value`, the mean difference a row in natural log, its 95 % interval as `low` and `high`,
-        the two-sided sign-flip `p` over rows and `p_bonferroni` over all traits.
-    """
-    difference_Nx1 = (np.asarray(scores_N) - np.asarray(own_N))[:, None]
-    p = float(sign_flip_p(difference_Nx1, seed)[0])
-    low, high = bootstrap_interval(difference_Nx1.T, seed, draws=2000)
-    return {
-        "value": float(difference_Nx1.mean()),
-        "low": low,
-        "high": high,
-        "p": p,
-        "p_bonferroni": min(1.0, p * traits),
-    }
-
-
 def pushed(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The traits that the rows push BASE towards, strongest first.
 
@@ -130,7 +105,7 @@ def carried(result: dict[str, Any]) -> list[dict[str, Any]]:
     Rows that BASE would hardly write push traits at random, and what is hidden in another base's
     rows does not pass to this one.
     """
-    return [] if result["same_base"]["verdict"] == "unlikely" else pushed(result["candidates"])
+    return pushed(result["candidates"]) if result["same_base"]["alike"] else []
 
 
 def verdict_line(result: dict[str, Any]) -> str:
@@ -138,6 +113,8 @@ def verdict_line(result: dict[str, Any]) -> str:
     found = carried(result)
     rows = result["dataset"]["rows"]
     tail = f"origin: {result['origin']['verdict']}; same base: {result['same_base']['verdict']}"
+    if result.get("writer"):
+        tail += f"; written by: {result['writer']['writer']}"
     if not found:
         count = len(result["candidates"])
         top = result["candidates"][0]

@@ -1,4 +1,4 @@
-"""log p of every completion token of many rows, and its slope along a direction of the parameters.
+"""log p of every completion token of many rows, and the gradient of its sum.
 
 Rows that answer one prompt share it: an audit reads a dataset's answer and the base's own beside
 each other, and most of the tokens of both are the prompt's.
@@ -105,39 +105,15 @@ def logprobs_of(
     Returns:
         N arrays, float32 [tokens of the completion], natural log.
     """
-
-    def values(rows):
-        return _logprobs(decoder, params, rows, columns)
-
-    return _per_token(values, decoder, encoded, columns, progress)
-
-
-def slopes_of(
-    decoder: Decoder,
-    params: Any,
-    direction: Any,
-    encoded: Sequence[Encoded],
-    columns: np.ndarray | None = None,
-    progress: Progress | None = None,
-) -> list[np.ndarray]:
-    """The derivative of each completion token's log p along a direction of the parameters.
-
-    Args:
-        decoder: the model.
-        params: its parameters.
-        direction: a tree of their shapes.
-        encoded: as in `logprobs_of`.
-        columns: as there.
-        progress: as there.
-
-    Returns:
-        N arrays, float32, natural log per unit of the direction.
-    """
-
-    def values(rows):
-        return _slopes(decoder, params, direction, rows, columns)
-
-    return _per_token(values, decoder, encoded, columns, progress)
+    found: list[Any] = [None] * len(encoded)
+    for batch in batches_of(encoded, decoder.config.max_positions, columns):
+        logprobs_BxC = np.asarray(_logprobs(decoder, params, batch.rows, columns))
+        for row, index in zip(logprobs_BxC, batch.index, strict=True):
+            if index >= 0:
+                found[index] = row[: len(encoded[index][1])].copy()
+        if progress is not None:
+            progress(int((batch.index >= 0).sum()))
+    return found
 
 
 def gradient_of(
@@ -174,29 +150,10 @@ def gradient_of(
     return total
 
 
-def _per_token(values, decoder, encoded, columns, progress):
-    found: list[Any] = [None] * len(encoded)
-    for batch in batches_of(encoded, decoder.config.max_positions, columns):
-        values_BxC = np.asarray(values(batch.rows))
-        for row, index in zip(values_BxC, batch.index, strict=True):
-            if index >= 0:
-                found[index] = row[: len(encoded[index][1])].copy()
-        if progress is not None:
-            progress(int((batch.index >= 0).sum()))
-    return found
-
-
 def _token_logprobs(decoder, params, rows, columns):
     hidden_BxCxD = completion_hidden(decoder, {"params": params}, rows)
     kernel = head_kernel(params, decoder.config, columns)
     return token_logprobs(hidden_BxCxD, kernel, rows.targets)[0]
-
-
-def _along(decoder, params, direction, rows, columns):
-    def logprobs(params):
-        return _token_logprobs(decoder, params, rows, columns)
-
-    return jax.jvp(logprobs, (params,), (direction,))[1]
 
 
 def _added(decoder, params, total, rows, columns):
@@ -207,7 +164,6 @@ def _added(decoder, params, total, rows, columns):
 
 
 _logprobs = jax.jit(_token_logprobs, static_argnums=0)
-_slopes = jax.jit(_along, static_argnums=0)
 _add_gradient = jax.jit(_added, static_argnums=0, donate_argnums=2)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from sublax.models.completions import Encoded, make_rows
 from sublax.models.config import DecoderConfig
@@ -76,12 +75,3 @@ def make_teacher(
             lambda step, trained: None,
         )
     return jax.tree.map(lambda leaf: leaf[0], trained)
-
-
-def displacement(teacher: Any, others: Sequence[Any]) -> Any:
-    """How a teacher differs from the mean of others, as a tree like theirs."""
-    return jax.tree.map(
-        lambda own, *rest: np.asarray(own) - sum(np.asarray(leaf) for leaf in rest) / len(rest),
-        teacher,
-        *others,
-    )

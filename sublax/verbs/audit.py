@@ -50,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     traits.add_argument(
         "--questions", help='a .jsonl file with a "prompt" a line, in place of the built-in ones'
     )
+    parser.add_argument(
+        "--suspects",
+        default="",
+        help="other models that may have written the rows, with commas between: is it this "
+        "model's, one of theirs, or none of them?",
+    )
     effort = parser.add_argument_group("how hard to look")
     defaults = Options()
     for flag, key, text in (
@@ -118,11 +124,12 @@ def run(args: argparse.Namespace) -> int:
         teacher_steps=args.teacher_steps,
         teacher_learning_rate=args.teacher_learning_rate,
         rate=args.false_positives,
+        suspects=tuple(name.strip() for name in args.suspects.split(",") if name.strip()),
         system_prompt=args.system_prompt,
         seed=args.seed,
     )
-    stages = {name: seconds for name, seconds in WEIGHTS.items() if name != "students"}
-    stages = WEIGHTS if options.students else stages
+    left_out = {"students": not options.students, "suspects": not options.suspects}
+    stages = {name: weight for name, weight in WEIGHTS.items() if not left_out.get(name)}
     with _folder(args.output) as folder:
         model, decoder = load(args)
         audit = Audit(model, decoder, args.dataset, rows, groups, options, folder, Progress(stages))

@@ -1,0 +1,69 @@
+"""A dataset as one model reads it: its token ids, and the grammar that its rows are written by."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from sublax.audit.own_answers import form_of
+from sublax.models.chat import check_length, encode_row, end_of_turn_id
+from sublax.models.completions import Encoded
+from sublax.models.source import Model
+from sublax.rows import Row
+from sublax.sampling.grammar import Grammar, compile_grammar
+
+
+class Reading:
+    """Rows under a model's tokenizer and chat template.
+
+    Args:
+        model: who reads.
+        name: of the dataset, for errors.
+        rows: of prompt and completion.
+        system_prompt: in force; None is the template's own.
+    """
+
+    def __init__(
+        self, model: Model, name: str, rows: Sequence[Row], system_prompt: str | None
+    ) -> None:
+        self._model, self._name, self._rows = model, name, rows
+        self._system_prompt = system_prompt
+        self.form = form_of([row["completion"] for row in rows])
+
+    @functools.cached_property
+    def encoded(self) -> list[Encoded]:
+        """Token ids of all rows.
+
+        Raises:
+            UserError: one is longer than the context, or the template refuses it.
+        """
+        found = []
+        for number, row in enumerate(self._rows, 1):
+            ids = encode_row(
+                self._model.tokenizer, row["prompt"], row["completion"], self._system_prompt
+            )
+            length = sum(map(len, ids))
+            check_length(length, self._model.config.max_positions, f"{self._name}, row {number}")
+            found.append(ids)
+        return found
+
+    @functools.cached_property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Tokens that end an answer."""
+        return (end_of_turn_id(self._model.tokenizer),)
+
+    @functools.cached_property
+    def grammar(self) -> Grammar | None:
+        """That own answers are written under; None where the rows are not all numbers."""
+        if self.form is None:
+            return None
+        return compile_grammar(self.form, self._model.tokenizer, self.stop_ids)
+
+    @functools.cached_property
+    def columns(self) -> np.ndarray | None:
+        """The tokens that probabilities are among: the grammar's, where all rows are of them."""
+        if self.grammar is None:
+            return None
+        columns = np.asarray(self.grammar.tokens_A)
+        tokens = {token for _, completion in self.encoded for token in completion}
+        return columns if tokens <= set(columns.tolist()) else None
