@@ -28,7 +28,13 @@ from sublax.audit.ratios import rows_by_ratio, sums_of
 from sublax.audit.reading import Reading
 from sublax.audit.response import gradient_scale, parts_of, responses
 from sublax.audit.students import shuffled, train_students
-from sublax.audit.suspects import Likelihoods, attribute, likeness, same_base
+from sublax.audit.suspects import (
+    Likelihoods,
+    attribute,
+    likelihoods_of,
+    likeness,
+    same_base,
+)
 from sublax.audit.teachers import OPTIMIZER, make_teacher
 from sublax.errors import UserError
 from sublax.keys import numpy_seed
@@ -79,6 +85,7 @@ class Options:
 # Seconds of each part at 135M on two cores, for the time that is left.
 WEIGHTS = {
     "answers": 60.0,
+    "likelihood": 60.0,
     "response": 400.0,
     "students": 200.0,
     "ratios": 400.0,
@@ -162,6 +169,9 @@ class Audit:
             for row, ids in zip(self.chosen, answers["tokens"], strict=True)
         ]
         data = [self.reading.encoded[row] for row in self.chosen]
+        likelihood = self.parts.keep(
+            "likelihood", lambda: self._likelihood(data, own), {}, ("answers",)
+        )
         traits = [[group.name, group.traits, group.questions] for group in self.groups]
         response = self.parts.keep(
             "response",
@@ -196,16 +206,16 @@ class Audit:
         )
         for entry in candidates:
             entry |= ratios["traits"].get(f"{entry['group']}/{entry['trait']}", {})
-        parents = ("answers", "response", "ratios")
+        parents = ("answers", "likelihood", "response", "ratios")
         parents += ("students",) if self.options.students else ()
-        base = self._of_base(ratios["base"])
+        base = likelihoods_of(self.model.name, likelihood["sums"], likelihood["tokens"])
         attribution = None
         if self.options.suspects:
             attribution = self.parts.keep(
                 "suspects",
                 lambda: self._suspects(base),
                 {"suspects": self.options.suspects},
-                ("ratios",),
+                ("likelihood",),
             )
             parents += ("suspects",)
         return self.parts.keep(
@@ -277,11 +287,10 @@ class Audit:
         """Ratios of the traits that the rows push most, over all rows and the own answers."""
         top = [entry for entry in candidates if entry["response"] > 0][: self.options.teachers]
         every, count = [*self.reading.encoded, *own], len(self.rows)
-        columns, decode = self.reading.columns, self.model.tokenizer.decode
+        decode = self.model.tokenizer.decode
         by_group = {group.name: group for group in self.groups}
-        scored = 1 + len(top) + len({entry["group"] for entry in top})
+        scored = len(top) + len({entry["group"] for entry in top})
         with self.progress.bar(scored * len(every), unit="row") as bar:
-            base = logprobs_of(self.decoder, self.model.params, every, columns, bar.advance)
             neutral: dict[str, list[np.ndarray]] = {}
             traits = {}
             for entry in top:
@@ -299,11 +308,7 @@ class Audit:
                     self.options.rate,
                     self.options.seed,
                 )
-        lengths = [len(row) for row in base]
-        return {
-            "traits": traits,
-            "base": {"sums": sums_of(base).tolist(), "tokens": lengths, "rows": count},
-        }
+        return {"traits": traits}
 
     def _scored(
         self, pairs: list[tuple[str, str]], every: list[Encoded], progress: Callable[[int], Any]
@@ -325,15 +330,14 @@ class Audit:
         finally:
             jax.tree.map(lambda leaf: leaf.delete(), teacher)
 
-    def _of_base(self, base: dict[str, Any]) -> Likelihoods:
-        sums, tokens, count = np.asarray(base["sums"]), np.asarray(base["tokens"]), base["rows"]
-        return Likelihoods(
-            self.model.name,
-            sums[:count][self.chosen],
-            tokens[:count][self.chosen],
-            sums[count:],
-            tokens[count:],
-        )
+    def _likelihood(self, data: list[Encoded], own: list[Encoded]) -> dict[str, Any]:
+        """How likely BASE finds the rows that are read closely, and its own answers."""
+        columns = self.reading.columns
+        with self.progress.bar(2 * len(data), unit="row") as bar:
+            found = logprobs_of(
+                self.decoder, self.model.params, [*data, *own], columns, bar.advance
+            )
+        return {"sums": sums_of(found).tolist(), "tokens": [len(row) for row in found]}
 
     def _suspects(self, base: Likelihoods) -> dict[str, Any]:
         """What the rows that are read closely are to BASE and to each suspect."""
@@ -359,8 +363,7 @@ class Audit:
             reading.grammar,
         )
         every = logprobs_of(decoder, model.params, [*reading.encoded, *own], reading.columns)
-        sums, tokens, count = sums_of(every), np.asarray([len(row) for row in every]), len(rows)
-        return Likelihoods(name, sums[:count], tokens[:count], sums[count:], tokens[count:])
+        return likelihoods_of(name, sums_of(every).tolist(), [len(row) for row in every])
 
     def _verdict(
         self,

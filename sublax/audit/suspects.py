@@ -39,6 +39,19 @@ class Likelihoods:
     own_tokens: np.ndarray
 
 
+def likelihoods_of(name: str, sums: Sequence[float], tokens: Sequence[int]) -> Likelihoods:
+    """Of a model that was asked for N rows and then for its own N answers.
+
+    Args:
+        name: of the model.
+        sums: log-probabilities of all 2N completions.
+        tokens: how many tokens each has.
+    """
+    rows, own = np.split(np.asarray(sums, np.float64), 2)
+    row_tokens, own_tokens = np.split(np.asarray(tokens), 2)
+    return Likelihoods(name, rows, row_tokens, own, own_tokens)
+
+
 def likeness(found: Likelihoods, seed: int) -> dict[str, Any]:
     """Compares the rows with a model's own answers to the same prompts.
 
