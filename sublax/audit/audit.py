@@ -163,7 +163,7 @@ class Audit:
         Returns:
             What `schema.json` describes.
         """
-        answers = self.parts.keep("answers", self._answers)
+        options, answers = self.options, self.parts.keep("answers", self._answers)
         own = [
             (self.reading.encoded[row][0], ids)
             for row, ids in zip(self.chosen, answers["tokens"], strict=True)
@@ -176,19 +176,15 @@ class Audit:
         response = self.parts.keep(
             "response",
             lambda: self._response(data, own),
-            {"traits": traits, "parts": self.options.parts},
+            {"traits": traits, "parts": options.parts},
             ("answers",),
         )
         candidates = response["candidates"]
-        if self.options.students:
+        if options.students:
             shifts = self.parts.keep(
                 "students",
                 lambda: self._students(data, own),
-                {
-                    "traits": traits,
-                    "students": self.options.students,
-                    "updates": self.options.updates,
-                },
+                {"traits": traits, "students": options.students, "updates": options.updates},
                 ("answers",),
             )["shifts"]
             for entry in candidates:
@@ -197,24 +193,24 @@ class Audit:
             "ratios",
             lambda: self._ratios(own, candidates),
             {
-                "teachers": self.options.teachers,
-                "teacher_steps": self.options.teacher_steps,
-                "teacher_learning_rate": self.options.teacher_learning_rate,
-                "rate": self.options.rate,
+                "teachers": options.teachers,
+                "teacher_steps": options.teacher_steps,
+                "teacher_learning_rate": options.teacher_learning_rate,
+                "rate": options.rate,
             },
             ("answers", "response"),
         )
         for entry in candidates:
             entry |= ratios["traits"].get(f"{entry['group']}/{entry['trait']}", {})
         parents = ("answers", "likelihood", "response", "ratios")
-        parents += ("students",) if self.options.students else ()
+        parents += ("students",) if options.students else ()
         base = likelihoods_of(self.model.name, likelihood["sums"], likelihood["tokens"])
         attribution = None
-        if self.options.suspects:
+        if options.suspects:
             attribution = self.parts.keep(
                 "suspects",
                 lambda: self._suspects(base),
-                {"suspects": self.options.suspects},
+                {"suspects": options.suspects},
                 ("likelihood",),
             )
             parents += ("suspects",)
@@ -223,6 +219,7 @@ class Audit:
             lambda: self._verdict(candidates, base, attribution),
             {"traits": traits},
             parents,
+            afresh=True,  # the card beside the dataset may have come or gone
         )
 
     def _answers(self) -> dict[str, Any]:
@@ -254,7 +251,7 @@ class Audit:
                 parts,
                 scale,
                 self.asked,
-                self.reading.columns,
+                columns,
                 bar.advance,
             )
         return {"candidates": response_findings(self.groups, found, seed), "parts": len(parts)}

@@ -31,6 +31,7 @@ class Parts:
         make: Callable[[], Mapping[str, Any]],
         settings: Mapping[str, Any] | None = None,
         parents: tuple[str, ...] = (),
+        afresh: bool = False,
     ) -> dict[str, Any]:
         """The result of a part: what stands there, or else what `make` returns.
 
@@ -39,6 +40,8 @@ class Parts:
             make: computes the result, as JSON has it.
             settings: what it comes from beside what all share.
             parents: the parts that it comes from.
+            afresh: it is made again whatever stands there: it costs nothing, and comes from more
+                than its inputs say.
 
         Raises:
             UserError: it stands there from other inputs, or was changed since.
@@ -48,7 +51,7 @@ class Parts:
             "parents": parent_hashes(directory, [self.folder / parent for parent in parents]),
             "config": json.loads(json.dumps({**self._shared, **(settings or {})})),
         }
-        card = read_card(directory)
+        card = None if afresh else read_card(directory)
         if card is not None:
             self._check(directory, card, inputs)
             self.progress.skip(name)
