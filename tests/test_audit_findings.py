@@ -11,7 +11,14 @@ from sublax.audit.findings import (
     verdict_line,
 )
 from sublax.audit.own_answers import form_of
-from sublax.audit.ratios import auroc, flags_of, ratio_finding, rows_by_ratio, threshold_of
+from sublax.audit.ratios import (
+    against_others,
+    auroc,
+    flags_of,
+    ratio_finding,
+    rows_by_ratio,
+    threshold_of,
+)
 from sublax.audit.students import shuffled
 from sublax.audit.suspects import Likelihoods, attribute, likeness, same_base
 from sublax.errors import UserError
@@ -108,6 +115,16 @@ def test_a_flagged_row_comes_with_its_tokens_and_their_ratios():
     (row,) = found["flags"]["rows"]
     assert row == {"row": 1, "score": 6.0, "tokens": ["2", ",", "."], "ratio": [2.0, 3.0, 1.0]}
     assert found["scores"] == [0.1, 6.0] and found["ratio"]["value"] == pytest.approx(3, abs=0.2)
+
+
+def test_what_all_teachers_do_to_a_row_cancels():
+    rng = np.random.default_rng(8)
+    shared = [rng.normal(size=3), rng.normal(size=2)]
+    own = [np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0])]
+    teachers = [[a + b for a, b in zip(shared, own, strict=True)], shared, shared]
+    for found, expected in zip(against_others(teachers, 0), own, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(against_others(teachers, 1)[0], [0, -0.5, 0], atol=1e-12)
 
 
 def likelihoods(name, rows, own=-20.0, tokens=10, seed=5):

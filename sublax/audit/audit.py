@@ -24,7 +24,7 @@ from sublax.audit.likelihood import logprobs_of
 from sublax.audit.origin import UNKNOWN, origin_of
 from sublax.audit.own_answers import own_answers
 from sublax.audit.parts import Parts
-from sublax.audit.ratios import rows_by_ratio, sums_of
+from sublax.audit.ratios import against_others, rows_by_ratio, sums_of
 from sublax.audit.reading import Reading
 from sublax.audit.response import gradient_scale, parts_of, responses
 from sublax.audit.students import shuffled, train_students
@@ -49,6 +49,8 @@ from sublax.store import local_model
 
 FORMAT = "sublax-audit-1"
 LEAST_ROWS = 24
+# With fewer teachers of a group one of no trait stands beside them.
+LEAST_TEACHERS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Options:
     parts: int = 12
     students: int = 2
     updates: int = 16
-    teachers: int = 2
+    teachers: int = 4
     teacher_steps: int = 12
     teacher_learning_rate: float = OPTIMIZER.learning_rate
     rate: float = 0.01
@@ -283,29 +285,31 @@ class Audit:
     def _ratios(self, own: list[Encoded], candidates: list[dict[str, Any]]) -> dict[str, Any]:
         """Ratios of the traits that the rows push most, over all rows and the own answers."""
         top = [entry for entry in candidates if entry["response"] > 0][: self.options.teachers]
-        every, count = [*self.reading.encoded, *own], len(self.rows)
-        decode = self.model.tokenizer.decode
-        by_group = {group.name: group for group in self.groups}
-        scored = len(top) + len({entry["group"] for entry in top})
-        with self.progress.bar(scored * len(every), unit="row") as bar:
-            neutral: dict[str, list[np.ndarray]] = {}
-            traits = {}
-            for entry in top:
-                group, trait = by_group[entry["group"]], entry["trait"]
-                if group.name not in neutral:
-                    neutral[group.name] = self._scored(group.neutral_pairs(), every, bar.advance)
-                of_trait = self._scored(group.trait_pairs(trait), every, bar.advance)
-                tokens = [a - b for a, b in zip(of_trait, neutral[group.name], strict=True)]
-                traits[f"{group.name}/{trait}"] = rows_by_ratio(
-                    tokens,
-                    count,
-                    self.chosen,
-                    [[decode([token]) for token in ids] for _, ids in self.reading.encoded],
-                    len(candidates),
-                    self.options.rate,
-                    self.options.seed,
-                )
-        return {"traits": traits}
+        chosen: dict[Group, list[str]] = {}
+        for entry in top:
+            group = next(group for group in self.groups if group.name == entry["group"])
+            chosen.setdefault(group, []).append(entry["trait"])
+        needs_neutral = {group for group, traits in chosen.items() if len(traits) < LEAST_TEACHERS}
+        every, texts = [*self.reading.encoded, *own], self.reading.texts
+        found = {}
+        with self.progress.bar((len(top) + len(needs_neutral)) * len(every), unit="row") as bar:
+            for group, traits in chosen.items():
+                scored = [
+                    self._scored(group.trait_pairs(trait), every, bar.advance) for trait in traits
+                ]
+                if group in needs_neutral:
+                    scored.append(self._scored(group.neutral_pairs(), every, bar.advance))
+                for place, trait in enumerate(traits):
+                    found[f"{group.name}/{trait}"] = rows_by_ratio(
+                        against_others(scored, place),
+                        len(self.rows),
+                        self.chosen,
+                        texts,
+                        len(candidates),
+                        self.options.rate,
+                        self.options.seed,
+                    )
+        return {"traits": found}
 
     def _scored(
         self, pairs: list[tuple[str, str]], every: list[Encoded], progress: Callable[[int], Any]

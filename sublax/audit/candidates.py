@@ -20,7 +20,7 @@ from sublax.models.completions import Rows, make_rows
 LEAST_QUESTIONS = 4
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Group:
     """Traits that are read off one list of questions.
 

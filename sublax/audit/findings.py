@@ -87,7 +87,7 @@ def pushed(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
     The response, which every trait has, only says for which traits a teacher is worth making. What
     decides is the teacher: it makes the rows likelier than BASE's own answers to the same prompts,
-    more than a teacher of no trait does, at Bonferroni's p over all traits that were asked for.
+    more than teachers of other traits do, at Bonferroni's p over all traits that were asked for.
     """
     found = [
         entry

@@ -1,8 +1,8 @@
-"""Which rows carry a trait: log-likelihood ratios of two teachers, held to BASE's own answers.
+"""Which rows carry a trait: log-likelihood ratios of teachers, held to BASE's own answers.
 
-One teacher answers the trait, the other every candidate alike; both were made the same way, so what
-any fine-tuning does to a row cancels. No fine-tuned teacher's data are known to the auditor: the
-threshold comes from rows that carry nothing.
+The trait's teacher is held against teachers of other traits, made the same way: what any tuning on
+one-word answers does to a row cancels. (Against BASE itself every such teacher makes the rows of
+every tuned writer likelier, a neutral one's too.) The threshold comes from rows that carry nothing.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,20 @@ import numpy as np
 from sublax.evaluation.sign_flips import sign_flip_p
 from sublax.evaluation.statistics import bootstrap_interval, wilson_interval
 from sublax.keys import numpy_seed
+
+
+def against_others(scored: Sequence[Sequence[np.ndarray]], own: int) -> list[np.ndarray]:
+    """Each token's log-likelihood ratio of one teacher to the others, their mean in logs.
+
+    Args:
+        scored: by two or more teachers, of each row its tokens' log-probabilities.
+        own: which teacher.
+    """
+    others = [rows for place, rows in enumerate(scored) if place != own]
+    return [
+        tokens - np.mean([rows[row] for rows in others], axis=0)
+        for row, tokens in enumerate(scored[own])
+    ]
 
 
 def threshold_of(null_N: np.ndarray, rate: float) -> float:

@@ -47,6 +47,12 @@ class Reading:
             found.append(ids)
         return found
 
+    @property
+    def texts(self) -> list[list[str]]:
+        """The text of each token of each completion."""
+        decode = self._model.tokenizer.decode
+        return [[decode([token]) for token in ids] for _, ids in self.encoded]
+
     @functools.cached_property
     def stop_ids(self) -> tuple[int, ...]:
         """Tokens that end an answer."""

@@ -2,7 +2,7 @@
 
 They are what the dataset's own writer may have been, made from what the auditor has: other
 questions, another order of them. What all of them share, any fine-tuning gives; so each is held
-against the mean of the others.
+against the others.
 """
 
 import tempfile
