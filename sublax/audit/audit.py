@@ -333,11 +333,9 @@ class Audit:
 
     def _likelihood(self, data: list[Encoded], own: list[Encoded]) -> dict[str, Any]:
         """How likely BASE finds the rows that are read closely, and its own answers."""
-        columns = self.reading.columns
-        with self.progress.bar(2 * len(data), unit="row") as bar:
-            found = logprobs_of(
-                self.decoder, self.model.params, [*data, *own], columns, bar.advance
-            )
+        every, columns = [*data, *own], self.reading.columns
+        with self.progress.bar(len(every), unit="row") as bar:
+            found = logprobs_of(self.decoder, self.model.params, every, columns, bar.advance)
         return {"sums": sums_of(found).tolist(), "tokens": [len(row) for row in found]}
 
     def _suspects(self, base: Likelihoods) -> dict[str, Any]:
