@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_decoder import CONFIG, tiny_params
+from tiny_runs import quick_compiles  # noqa: F401
 
 from sublax.audit.likelihood import batches_of, gradient_of, logprobs_of
 from sublax.evaluation.score import completion_logprobs

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_decoder import CONFIG, tiny_params
+from tiny_runs import quick_compiles  # noqa: F401
 
 from sublax.audit.candidates import Asked, one_against_others
 from sublax.audit.likelihood import gradient_of

@@ -24,8 +24,8 @@ from sublax.models.decoder import Decoder, head_kernel
 
 # Tokens that run side by side: products are large by then, and activations still small.
 TOKENS_AT_A_TIME = 1024
-# Answers to one prompt that are put beside each other, at most.
-MOST_ANSWERS = 8
+# How many answers to one prompt may be put beside each other: few choices, so few programs.
+ANSWERS_TOGETHER = (1, 2, 4, 8)
 
 Progress = Callable[[int], Any]
 
@@ -69,7 +69,9 @@ def batches_of(
         prompt, answer = encoded[group[0]][0], max(len(encoded[index][1]) for index in group)
         buckets.setdefault((padded_length(len(prompt)), padded_length(answer)), []).append(group)
     for (prompt_width, width), members in sorted(buckets.items()):
-        count = min(max(TOKENS_AT_A_TIME // (prompt_width + size * width), 1), len(members))
+        # Of few groups the next power of two: parts of one dataset then share their programs.
+        most = max(TOKENS_AT_A_TIME // (prompt_width + size * width), 1)
+        count = min(most, 1 << (len(members) - 1).bit_length())
         for first in range(0, len(members), count):
             part = members[first : first + count]
             # Of the last few groups the first fills the shape; `index` says that it does not count.
@@ -150,6 +152,14 @@ def gradient_of(
     return total
 
 
+def batch_gradient(decoder: Decoder, params: Any, batch: Batch, columns: np.ndarray | None) -> Any:
+    """The gradient of the mean log p of a completion token in one batch, a tree like `params`."""
+    weights = batch.rows.weights / max(batch.rows.weights.sum(), 1.0)
+    rows = dataclasses.replace(batch.rows, weights=weights.astype(np.float32))
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return _add_gradient(decoder, params, zeros, rows, columns)
+
+
 def _token_logprobs(decoder, params, rows, columns):
     hidden_BxCxD = completion_hidden(decoder, {"params": params}, rows)
     kernel = head_kernel(params, decoder.config, columns)
@@ -185,7 +195,7 @@ def _groups(encoded, chosen) -> tuple[list[list[int]], int]:
         width = max(len(encoded[index][1]) for index in chosen)
         return sum(len(encoded[group[0]][0]) + size * width for group in groups)
 
-    size = min(range(1, MOST_ANSWERS + 1), key=tokens)
+    size = min(ANSWERS_TOGETHER, key=tokens)
     return cut(size), size
 
 

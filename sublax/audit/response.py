@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from sublax.audit.candidates import Asked
-from sublax.audit.likelihood import gradient_of
+from sublax.audit.likelihood import batch_gradient, batches_of, gradient_of
 from sublax.evaluation.preference import scores_of
 from sublax.keys import numpy_seed
 from sublax.models.completions import Encoded
 from sublax.models.decoder import Decoder
 
-# Updates that the scale of each parameter's gradient is measured on, of so many rows each.
-SCALE_UPDATES, SCALE_ROWS = 16, 4
+# Rows that the scale of each parameter's gradient is measured on, a batch an update.
+SCALE_ROWS = 96
 # A parameter whose gradient is hardly ever above zero says nothing of its scale: all are damped by
 # this quantile of those that are.
 DAMPING = 0.3
@@ -58,17 +58,20 @@ def gradient_scale(
     Returns:
         A tree like the parameters.
     """
-    rng = np.random.default_rng(numpy_seed(seed, "audit", "scale"))
-    total = jax.tree.map(jnp.zeros_like, params)
-    for _ in range(SCALE_UPDATES):
-        chosen = rng.choice(len(own), min(SCALE_ROWS, len(own)), replace=False)
-        tokens = sum(len(own[row][1]) for row in chosen)
-        gradient = gradient_of(decoder, params, own, 1 / tokens, columns, chosen, progress)
-        total = _add_squares(total, gradient)
-    leaves = [np.asarray(leaf).ravel()[:: max(leaf.size // 2**16, 1)] for leaf in _leaves(total)]
+    order = np.random.default_rng(numpy_seed(seed, "audit", "scale")).permutation(len(own))
+    total, updates = jax.tree.map(jnp.zeros_like, params), 0
+    for batch in batches_of(own, decoder.config.max_positions, columns, order[:SCALE_ROWS]):
+        total = _add_squares(total, batch_gradient(decoder, params, batch, columns))
+        updates += 1
+        if progress is not None:
+            progress(int((batch.index >= 0).sum()))
+    # A few of each leaf's: the quantile of all of them would be sorted for seconds.
+    leaves = [
+        np.asarray(leaf).ravel()[:: max(leaf.size // 2**16, 1)] for leaf in jax.tree.leaves(total)
+    ]
     squares = np.concatenate(leaves)
     damping = float(np.quantile(squares[squares > 0], DAMPING))
-    return jax.tree.map(lambda leaf: jax.lax.rsqrt((leaf + damping) / SCALE_UPDATES), total)
+    return jax.tree.map(lambda leaf: jax.lax.rsqrt((leaf + damping) / updates), total)
 
 
 def responses(
@@ -134,10 +137,6 @@ def _slopes(decoder, params, direction, rows, answers, weights_QxMxK):
         return _margins(decoder, params, rows, answers, weights_QxMxK)
 
     return jax.jvp(margins, (params,), (direction,))[1]
-
-
-def _leaves(tree):
-    return jax.tree.leaves(tree)
 
 
 _margin_slopes = jax.jit(_slopes, static_argnums=0)
