@@ -69,7 +69,7 @@ def test_every_trait_has_a_response_and_the_foremost_a_score_for_every_row(verdi
     assert len(scored) == 1 and len(scored[0]["scores"]) == len(ROWS)
     assert all(set(entry["shift"]) == {"own", "shuffled"} for entry in verdict["candidates"])
     assert verdict["dataset"]["form"].startswith("[0-9]")
-    assert verdict["findings"][-1].startswith("origin unknown")
+    assert verdict["findings"][-1].startswith("origin: unknown")
 
 
 @pytest.mark.slow

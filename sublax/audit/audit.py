@@ -21,7 +21,7 @@ from sublax.audit.findings import (
     verdict_line,
 )
 from sublax.audit.likelihood import logprobs_of
-from sublax.audit.origin import UNKNOWN, origin_of
+from sublax.audit.origin import origin_of
 from sublax.audit.own_answers import own_answers
 from sublax.audit.parts import Parts
 from sublax.audit.ratios import against_others, rows_by_ratio, sums_of
@@ -38,6 +38,7 @@ from sublax.audit.suspects import (
 from sublax.audit.teachers import OPTIMIZER, make_teacher
 from sublax.errors import UserError
 from sublax.keys import numpy_seed
+from sublax.lineage.origin import KNOWN
 from sublax.models.chat import encode_row
 from sublax.models.completions import Encoded
 from sublax.models.decoder import Decoder
@@ -393,7 +394,7 @@ class Audit:
         found = carried(result)
         result["carries"] = [entry["trait"] for entry in found]
         result["findings"] = [f"carries {trait}" for trait in result["carries"]]
-        if origin != "known":
-            result["findings"].append(f"origin {origin}: {why}" if origin == UNKNOWN else why)
+        if origin != KNOWN:
+            result["findings"].append(why)
         result["verdict"] = verdict_line(result)
         return result

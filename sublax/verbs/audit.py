@@ -10,6 +10,7 @@ from sublax.audit.audit import WEIGHTS, Audit, Options
 from sublax.audit.candidates import Group, named_groups, one_against_others, questions_about
 from sublax.audit.dataset import COMPLETION, MESSAGES, PROMPT, read_dataset
 from sublax.errors import UserError
+from sublax.lineage.origin import KNOWN
 from sublax.lock import workdir_lock
 from sublax.progress import Progress
 from sublax.rows import read_rows
@@ -137,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
     print(result["verdict"])
     if args.output:
         print(Path(args.output) / "verdict" / "verdict.json")
-    unsure = args.require_origin and result["origin"]["verdict"] != "known"
+    unsure = args.require_origin and result["origin"]["verdict"] != KNOWN
     return FINDINGS if result["carries"] or unsure else 0
 
 
