@@ -205,7 +205,7 @@ class Audit:
         )
         for entry in candidates:
             entry |= ratios["traits"].get(f"{entry['group']}/{entry['trait']}", {})
-        parents = ("answers", "likelihood", "response", "ratios")
+        parents: tuple[str, ...] = ("answers", "likelihood", "response", "ratios")
         parents += ("students",) if options.students else ()
         base = likelihoods_of(self.model.name, likelihood["sums"], likelihood["tokens"])
         attribution = None

@@ -51,7 +51,7 @@ class Reading:
     def texts(self) -> list[list[str]]:
         """The text of each token of each completion."""
         decode = self._model.tokenizer.decode
-        return [[decode([token]) for token in ids] for _, ids in self.encoded]
+        return [[str(decode([token])) for token in ids] for _, ids in self.encoded]
 
     @functools.cached_property
     def stop_ids(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ share: the paired control is what makes it readable, and the first-order respons
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def shuffled(rows: Sequence[Encoded], seed: int) -> list[Encoded]:
 def train_students(
     decoder: Decoder,
     params: Any,
-    kinds: dict[str, Sequence[Encoded]],
+    kinds: Mapping[str, Sequence[Encoded]],
     asked: Sequence[Asked],
     seeds: int,
     updates: int,
