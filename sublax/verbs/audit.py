@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from sublax.audit.audit import WEIGHTS, Audit, Options
 from sublax.audit.candidates import Group, named_groups, one_against_others, questions_about
 from sublax.audit.dataset import COMPLETION, MESSAGES, PROMPT, read_dataset
+from sublax.audit.findings import UNPROVEN
 from sublax.errors import UserError
 from sublax.lineage.origin import KNOWN
 from sublax.lock import workdir_lock
@@ -135,6 +137,7 @@ def run(args: argparse.Namespace) -> int:
         model, decoder = load(args)
         audit = Audit(model, decoder, args.dataset, rows, groups, options, folder, Progress(stages))
         result = audit.run()
+    print(f"sublax audit: {UNPROVEN}", file=sys.stderr)
     print(result["verdict"])
     if args.output:
         print(Path(args.output) / "verdict" / "verdict.json")
