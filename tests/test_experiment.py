@@ -251,7 +251,7 @@ def test_an_empty_corpus_is_an_error_that_says_why(workdir):
         ("corpus.grammar=strict", "corpus.grammar=strict: choose from exact"),
         ("student.max_tokens=20", "that a row may have"),
         ("traits=control", "is the control's name"),
-        ("base=random:x", "give random:SEED, or random:SEED:FAMILY"),
+        ("base=random:x", "give random:SEED, with :FAMILY behind it"),
     ],
 )
 def test_what_cannot_run_is_refused_in_one_line(workdir, override, message):

@@ -197,6 +197,18 @@ def test_a_batch_holds_prompts_of_like_length(answer, monkeypatch):
     assert widths == [4, 12]
 
 
+def test_calls_with_other_prompts_share_a_program_where_both_name_a_width(answer):
+    """And the answers are those of a narrower program."""
+    alone = {"batch_rows": ANSWERS, "prefix": SHARED}
+    narrow = answer(prompts=(2,), **alone)
+    answer(prompts=(1,), least_width=9, **alone)
+    before = _sample._cache_size()
+    wide = answer(prompts=(2,), least_width=9, **alone)
+    assert _sample._cache_size() == before
+    np.testing.assert_array_equal(wide.lengths, narrow.lengths)
+    np.testing.assert_array_equal(wide.tokens, narrow.tokens)
+
+
 def test_what_cannot_be_answered_is_said(answer, variables):
     keys = row_keys(jax.random.key(0), 2)
     room = CONFIG.max_positions - NEW

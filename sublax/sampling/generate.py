@@ -37,6 +37,7 @@ def generate(
     progress: Callable[[int], None] | None = None,
     prefix: Sequence[int] | None = None,
     own: bool = False,
+    least_width: int = 0,
 ) -> Samples:
     """Draws completions of all prompts.
 
@@ -61,6 +62,8 @@ def generate(
         prefix: what all prompts begin with; None finds it. Each length is a program of its own.
         own: give only those rows that this process' devices drew, and say which; every row is
             given by one process. Else every process gets all.
+        least_width: of what follows the prefix in every batch: calls with prompts of other lengths
+            then share their program.
 
     Returns:
         `Samples` of N x n rows in the prompts' order, as NumPy arrays.
@@ -82,7 +85,7 @@ def generate(
     size = max(min(batch_rows // answers, len(prompts)), 1)
     size = max(size // devices, 1) * devices if size < len(prompts) else round_up(size, devices)
     if sampling.max_new_tokens >= LONG and size < len(prompts):
-        width = padded_width(max(map(len, prompts)) - len(prefix))
+        width = padded_width(max(*map(len, prompts), len(prefix) + least_width) - len(prefix))
         return generate_refilled(
             Sampler(decoder, sampling, answers),
             variables,
@@ -99,7 +102,7 @@ def generate(
     for first in range(0, len(prompts), size):
         chosen = by_length[first : first + size]
         filled = chosen + [chosen[-1]] * (size - len(chosen))
-        width = padded_width(len(prompts[chosen[-1]]) - len(prefix))
+        width = padded_width(max(len(prompts[chosen[-1]]) - len(prefix), least_width))
         batch = _pad([prompts[i] for i in filled], prefix, width, devices)
         rows = np.add.outer(np.asarray(filled) * answers, np.arange(answers)).reshape(-1)
         samples = _sample(

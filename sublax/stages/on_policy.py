@@ -111,6 +111,7 @@ def written_rounds(
     sampling = Sampling(corpus.max_new_tokens, corpus.temperature, corpus.top_k, corpus.top_p)
     prompts, decoder = _prompts(run), run.decoder(lora)
     prefix, units = shared_prefix(prompts), _units(run)
+    longest = max(map(len, prompts)) - len(prefix)  # rounds ask other prompts by one program
     at_a_time = 0  # found with the first student's parameters; those of all are as large
 
     def write(who: tuple[str, int], number: int, own: Any) -> tuple[list[int], list[list[int]]]:
@@ -134,6 +135,7 @@ def written_rounds(
             grammar,
             at_a_time,
             prefix=prefix,
+            least_width=longest,
         )
         pairs = zip(samples.tokens, samples.lengths, strict=True)
         return asked, [ids[:length].tolist() for ids, length in pairs]
