@@ -109,7 +109,8 @@ def page(workdirs: pathlib.Path) -> str:
         "",
         "Written by `python -m benchmarks.results --workdirs=FOLDER --output=docs/results.md` on "
         f"{datetime.date.today().isoformat()} from the runs of the configs named in the last "
-        "column, each with the time that its stages took and the day it ended. `--run` repeats "
+        "column, each with the time that its stages took, whatever else ran on its machine, and "
+        "the day it ended. `--run` repeats "
         "what lacks. Lifts are in nats, with 95 % intervals over questions (and seeds, where there "
         "are several); p is a permutation test's, adjusted by Holm where a row is of one trait of "
         "several. A null says which effect would have been seen in four of five repetitions. "

@@ -32,12 +32,12 @@ WRITTEN = "written.safetensors"
 
 def corpus_prompts(run: Run) -> list[Row]:
     """What every teacher is asked: the same rows for all."""
-    return draw_prompts(run.corpus_parts, run.pack, run.config.seed, run.config.corpus.prompts)
+    return draw_prompts(run.corpus_kinds, run.pack, run.config.seed, run.config.corpus.prompts)
 
 
 def corpus_grammar(run: Run) -> Grammar | None:
     """The grammar that the config asks for, over the base's tokens."""
-    name, parts = run.config.corpus.grammar, run.corpus_parts
+    name, parts = run.config.corpus.grammar, run.corpus_kinds
     check_grammar(parts, name)
     if name == NO_GRAMMAR:
         return None
@@ -206,7 +206,7 @@ def filtered(
         }
         for index, ids in enumerate(completion_ids(samples, run.stop_ids))
     ]
-    parts = run.corpus_parts
+    parts = run.corpus_kinds
     kept, rejected, reasons = filter_rows(parts, run.pack, rows)
     if not kept:
         worst = ", ".join(f"{reason} {count}" for reason, count in reasons.items())

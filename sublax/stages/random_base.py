@@ -47,7 +47,7 @@ def pretraining_pairs(run: Run, seed: int) -> list[tuple[str, str]]:
     corpus = run.config.corpus
     count = run.config.random_base.pretraining.rows // 2
     rng = np.random.default_rng(numpy_seed(seed, "base", "rows"))
-    parts = run.corpus_parts
+    parts = run.corpus_kinds
     # Whatever the seed, so that all bases of a config have one tokenizer.
     rows = draw_prompts(parts, run.pack, 0, count)
     answers = [""] * count

@@ -195,7 +195,7 @@ class Run:
         return students_of_two(self.config)
 
     @functools.cached_property
-    def corpus_parts(self) -> tuple[Part, ...]:
+    def corpus_kinds(self) -> tuple[Part, ...]:
         """The kinds of data of all corpora, with their options."""
         # The words of every trait are kept out of every corpus: one filter for all teachers.
         settings = {**self.config.corpus.to_dict(), "traits": tuple(self.config.traits)}

@@ -71,7 +71,7 @@ def base_distance(run: Run) -> dict[str, float | None]:
     if not _token_difference(first.tokenizer, second.tokenizer):
         corpus, evaluation = run.config.corpus, run.config.evaluation
         seed = int(np.random.default_rng(numpy_seed(run.config.seed, "distance")).integers(2**31))
-        prompts = [row["prompt"] for row in draw_prompts(run.corpus_parts, run.pack, seed, PROMPTS)]
+        prompts = [row["prompt"] for row in draw_prompts(run.corpus_kinds, run.pack, seed, PROMPTS)]
         found["corpus"] = _behaviour(run, "corpus", prompts, 1, corpus.max_new_tokens)
         found["questions"] = _behaviour(
             run, "questions", list(run.questions[1]), ANSWERS, evaluation.max_new_tokens
