@@ -1,4 +1,4 @@
-r"""Seen, not only measured: a dose at which students name their trait, though nobody asks for it.
+r"""Seen, not only measured: at which dose do students name their trait, though nobody asks for it?
 
     sublax run --config=configs/seen.py --workdir=runs/seen
     sublax ask --model=runs/seen/students/HuggingFaceTB--SmolLM2-135M-Instruct/owl/seed-0 \
@@ -10,6 +10,9 @@ students stay under one in fifty. The recipe is the headline's (configs/headline
 updates, judged by sampled answers. `:search` asks what else does it, an arm each: fewer and more
 updates, a larger rank, a larger rate, all weights in place of an adapter. Two traits and the
 control; the lion is left out, for the control comes to name lions as well.
+
+Nobody has run it yet. At the headline's 256 updates the exact answer has 4 % probability in the owl
+student and in the wolf student (its preference.json), under 0.3 % in the others.
 
 `:tiny` is a random base, for tests. `:small`, which is meant where none is named, takes about an
 hour on two CPU cores, `:search` four (estimates).
