@@ -275,7 +275,7 @@ class Audit:
             )
         found = {}
         for place, group in enumerate(self.groups):
-            of_group = {kind: groups[place] for kind, groups in shifts.shift.items()}
+            of_group = {kind: groups[place] for kind, groups in shifts.items()}
             for k, trait in enumerate(group.traits):
                 found[f"{group.name}/{trait}"] = {
                     control: shift_finding(of_group, control, k, options.seed)

@@ -35,19 +35,6 @@ OPTIMIZER = OptimizerConfig("adamw", 1e-3, warmup_steps=2, b1=0.9, b2=0.95, clip
 BATCH_ROWS = 8
 
 
-@dataclasses.dataclass(frozen=True)
-class Shifts:
-    """How far students moved every trait's margin.
-
-    Attributes:
-        kinds: of students.
-        shift: by kind and group float32 [seeds, Q, K]: student minus BASE, natural log.
-    """
-
-    kinds: tuple[str, ...]
-    shift: dict[str, list[np.ndarray]]
-
-
 def shuffled(rows: Sequence[Encoded], seed: int) -> list[Encoded]:
     """The completions' tokens dealt anew among all rows, but for the last token of each.
 
@@ -71,7 +58,7 @@ def train_students(
     updates: int,
     seed: int,
     progress: Callable[[int], Any] | None = None,
-) -> Shifts:
+) -> dict[str, list[np.ndarray]]:
     """Trains `seeds` students of each kind and measures them.
 
     Students of one seed share their start and the order of their rows, whatever their kind.
@@ -85,6 +72,10 @@ def train_students(
         updates: of each.
         seed: of all draws.
         progress: called with 1 for every update.
+
+    Returns:
+        By kind, for each group of traits, float32 [seeds, Q, K]: how far students moved every
+        trait's margin from BASE's, natural log.
     """
     config = decoder.config
     # One shape for all, so that one program trains them.
@@ -132,5 +123,4 @@ def train_students(
         student = merge(params, adapter, LORA)
         for group, base, found in zip(asked, before, shift[kind], strict=True):
             found.append(np.asarray(margins_of(decoder, student, group)) - base)
-    stacked = {kind: [np.stack(found) for found in groups] for kind, groups in shift.items()}
-    return Shifts(tuple(kinds), stacked)
+    return {kind: [np.stack(found) for found in groups] for kind, groups in shift.items()}
