@@ -30,6 +30,14 @@ settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_programs_left_behind():
+    # Every compiled program holds places in the process' memory map, of which Linux gives 65,530:
+    # a worker that keeps the whole suite's dies in the middle of it without a word.
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def workdir(tmp_path):
     """An empty place for one run, not yet made: `run` makes it."""
