@@ -19,6 +19,7 @@ VERBS = {
     "filter": "keep the rows that the filter accepts, and say why the others are rejected",
     "score": "log-probability of each row's completion under a model",
     "audit": "what training a model on a dataset would do to it, and which rows do it",
+    "clean": "a cleaned copy of a dataset, and what the cleaning left of what an audit found",
     "ask": "talk to a base, a teacher or a student",
     "lineage": "where an artifact came from, hash by hash, and whether every hash holds",
     "export": "a Hugging Face folder or PEFT adapter that other tools load",
@@ -55,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"sublax: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resumes = "; the same command goes on from here" if verb in ("run", "audit") else ""
+        resumes = (
+            "; the same command goes on from here" if verb in ("run", "audit", "clean") else ""
+        )
         print(f"sublax: interrupted{resumes}", file=sys.stderr)
         return 130
     except BrokenPipeError:

@@ -1,6 +1,9 @@
 """A dataset as an audit reads it: rows of prompt and completion, however its columns are named."""
 
+import hashlib
+import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from sublax.corpora.sources import read_source
@@ -32,6 +35,17 @@ def read_dataset(
     Raises:
         UserError: no such dataset, no rows, or a row that is not of this form, by its place.
     """
+    return [pair for pair, _ in read_whole(name, prompt, completion, messages)]
+
+
+def read_whole(
+    name: str, prompt: str = PROMPT, completion: str = COMPLETION, messages: str = MESSAGES
+) -> list[tuple[Row, Row]]:
+    """Every row of a dataset as `read_dataset` gives it, and beside it with all keys that it has.
+
+    Raises:
+        UserError: as `read_dataset`.
+    """
     found = []
     for where, row in _located(name):
         if completion in row:
@@ -46,8 +60,35 @@ def read_dataset(
                 "its columns by --prompt-column and --completion-column, or --messages-column"
             )
         check_row(pair, ("prompt", "completion"), where)
-        found.append(pair)
+        found.append((pair, row))
     return found
+
+
+def with_completion(
+    row: Row, text: str, completion: str = COMPLETION, messages: str = MESSAGES
+) -> Row:
+    """A row with another completion where its own stood; nothing else of it is touched.
+
+    Args:
+        row: with all its keys, as `read_whole` gives it.
+        text: the other completion.
+        completion: the column of completions.
+        messages: the column of whole conversations, for a row without a completion.
+    """
+    if completion in row:
+        return {**row, completion: text}
+    *before, last = row[messages]
+    return {**row, messages: [*before, {**last, "content": text}]}
+
+
+def dataset_sha256(rows: Sequence[Row]) -> str:
+    """The sha256 that an audit knows a dataset by: of its prompts and completions, in their order.
+
+    Args:
+        rows: as `read_dataset` gives them.
+    """
+    text = "\n".join(json.dumps(row, sort_keys=True) for row in rows)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _located(name: str) -> list[tuple[str, Row]]:

@@ -48,18 +48,21 @@ def own_answers(
     stop_ids: Sequence[int],
     grammar: Grammar | None,
     progress: Callable[[int], Any] | None = None,
+    purpose: str = "own answers",
+    longest: int | None = None,
 ) -> list[Encoded]:
     """BASE's own answer to the prompt of every row, drawn at temperature 1.
 
     Args:
         decoder: BASE.
         params: of BASE.
-        encoded: (prompt ids, completion ids) of N rows. No answer is longer than the longest of
-            their completions.
+        encoded: (prompt ids, completion ids) of N rows.
         seed: of the draws.
         stop_ids: tokens that end an answer.
         grammar: that they are written under, None for none.
         progress: called with the number of answers that each batch has finished.
+        purpose: keys the draws: answers for other purposes are others.
+        longest: tokens of an answer at most; None is the longest of the rows' completions.
 
     Returns:
         (prompt ids, answer ids) of N rows. An answer that is cut at the limit has no end.
@@ -67,14 +70,14 @@ def own_answers(
     Raises:
         UserError: a prompt leaves no room for an answer.
     """
-    longest = max(len(completion) for _, completion in encoded)
+    longest = longest or max(len(completion) for _, completion in encoded)
     samples = generate(
         decoder,
         {"params": params},
         [prompt for prompt, _ in encoded],
         Sampling(longest),
         stop_ids,
-        row_keys(key_of(seed, "audit", "own answers"), len(encoded)),
+        row_keys(key_of(seed, "audit", purpose), len(encoded)),
         grammar=grammar,
         batch_rows=BATCH_ROWS,
         progress=progress,

@@ -6,7 +6,9 @@ from sublax.lineage.base_files import DERIVED, SAME, SAME_NAME, BaseIdentity, co
 from sublax.lineage.tree import NOTE, WARNING, Edge, Node, Problem
 
 # A base that writes rows itself, or writes them anew, is their teacher: it is the corpus' parent.
-_WRITERS = ("teacher", "corpus", "rewrite")
+# So is the model whose files a cleaned copy names: it answered anew, or filled gaps.
+_WRITERS = ("teacher", "corpus", "rewrite", "cleaned")
+_BASES = ("base", "files")
 
 
 def shared_bases(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> list[Problem]:
@@ -59,7 +61,7 @@ def _bases(
     name: str, nodes: Mapping[str, Node], parents: Mapping[str, list[str]]
 ) -> list[BaseIdentity]:
     above = [nodes[parent] for parent in parents.get(name, []) if parent in nodes]
-    return [node.base for node in above if node.kind == "base" and node.base is not None]
+    return [node.base for node in above if node.kind in _BASES and node.base is not None]
 
 
 def _problem(how: str, base: str, students: list[str]) -> Problem:

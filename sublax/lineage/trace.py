@@ -73,6 +73,7 @@ class _Trace:
 
     def __init__(self, root: Path, fresh: bool):
         self.root, self.fresh = root, fresh
+        self.roots = [root.resolve()]  # what may be followed
         self.nodes: dict[str, Node] = {}
         self.edges: list[Edge] = []
         self.problems: list[Problem] = []
@@ -121,13 +122,13 @@ class _Trace:
         )
         above = [self._parent(name, folder, *parent) for parent in card["parents"].items()]
         self._base_files(name, card)
-        self._outside_data(name, card)
+        above += self._outside_data(name, folder, card)
         return [parent for parent in above if parent is not None]
 
     def _parent(self, child: str, folder: Path, relative: str, digest: str) -> Path | None:
         parent = Path(os.path.normpath(folder / relative))
         name = self.name_of(parent)
-        if not parent.resolve().is_relative_to(self.root.resolve()):
+        if not any(parent.resolve().is_relative_to(root) for root in self.roots):
             # Not even looked at: a card may come from a stranger.
             self.nodes.setdefault(name, Node(name, "artifact", tree.MISSING))
             self.edges.append(Edge(child, name, digest, tree.ABSENT))
@@ -149,7 +150,7 @@ class _Trace:
     def _base_files(self, name: str, card: dict[str, Any]) -> None:
         """The files of a base that lies elsewhere, under the card that has their hashes."""
         expected = _strings(card["config"].get("source_files"))
-        if card["kind"] != "base" or not expected:
+        if card["kind"] not in ("base", "cleaned") or not expected:
             return
         expected = _strings(card.get("described_by")) | expected
         base, revision = card["config"].get("base"), card.get("revision")
@@ -183,24 +184,40 @@ class _Trace:
         same = large_file_hash(found, self.fresh) == digest
         return tree.WHOLE if same else tree.CHANGED
 
-    def _outside_data(self, name: str, card: dict[str, Any]) -> None:
-        """What a stage read that no stage has made: rows, tasks, a model that was given."""
-        config = card["config"]
+    def _outside_data(self, name: str, folder: Path, card: dict[str, Any]) -> list[Path]:
+        """What was read that no stage of this run has made: rows, tasks, a model that was given.
+
+        Returns the folders of artifacts of other runs among it.
+        """
+        config, found = card["config"], []
+        cards = _strings(config.get("rows_cards"))
         for file, digest in sorted(_strings(config.get("rows_sha256")).items()):
-            self._outside_file(name, file, digest)
+            # A cleaned copy tells its source from where it stands itself.
+            place = _normal(folder, file) if card["kind"] == "cleaned" else Path(file)
+            key = self.name_of(place) if card["kind"] == "cleaned" else file
+            above = self._outside_file(name, place, key, digest, cards.get(file))
+            found += [above] if above else []
         corpus = config.get("corpus")
         source = corpus.get("source") if isinstance(corpus, dict) else None
         if isinstance(source, str) and source and card["kind"] == "corpus":
             digest = config.get("source_sha256")
             if isinstance(digest, str):
-                self._outside_file(name, source, digest)
+                above = self._outside_file(name, Path(source), source, digest)
+                found += [above] if above else []
             else:
-                self.nodes.setdefault(source, Node(source, "rows", tree.NAMED, about="a data set"))
-                self.edges.append(Edge(name, source, "", tree.UNPINNED))
-                self.problem(tree.WARNING, source, "known by its name alone: no hash pins it")
+                self._by_name(name, source)
+        if card["kind"] == "cleaned" and isinstance(config.get("sources"), list):
+            for source in config["sources"]:
+                self._by_name(name, str(source))
         given = card.get("given")
         if isinstance(given, str) and given and card["kind"] == "teacher":
             self._given(name, given)
+        return found
+
+    def _by_name(self, child: str, source: str) -> None:
+        self.nodes.setdefault(source, Node(source, "rows", tree.NAMED, about="a data set"))
+        self.edges.append(Edge(child, source, "", tree.UNPINNED))
+        self.problem(tree.WARNING, source, "known by its name alone: no hash pins it")
 
     def _given(self, child: str, given: str) -> None:
         """A model that somebody gave as a teacher: its files are copied, its past is not."""
@@ -218,27 +235,47 @@ class _Trace:
         text = f"{folder} is an artifact of another run, which no hash here pins: unchecked"
         self.problem(tree.NOTE, node, text, f"it has a lineage of its own: sublax lineage {folder}")
 
-    def _outside_file(self, child: str, file: str, digest: str) -> None:
-        key = file
-        if file in _OURS:
-            content = json.dumps(brand_rows(file), sort_keys=True).encode()
+    def _outside_file(
+        self, child: str, place: Path, key: str, digest: str, card: str | None = None
+    ) -> Path | None:
+        """Rows from outside of the run; returns the folder of the artifact that they belong to."""
+        if key in _OURS:
+            content = json.dumps(brand_rows(key), sort_keys=True).encode()
             same = hashlib.sha256(content).hexdigest() == digest
             state = tree.WHOLE if same else tree.NAMED
             self.nodes[key] = Node(key, "rows", state, digest, "rows that sublax ships")
             if not same:
                 self.problem(tree.NOTE, key, "rows of another version of sublax: unchecked")
             self.edges.append(Edge(child, key, digest, tree.MATCH if same else tree.UNPINNED))
-            return
-        if not _is_file(Path(file)):
+            return None
+        if not _is_file(place):
             self.nodes[key] = Node(key, "rows", tree.UNKNOWN, digest, "not there any more")
             self.edges.append(Edge(child, key, digest, tree.ABSENT))
             self.problem(tree.ORIGIN, key, "is not there, so neither is a claim of who made it")
-            return
-        self.outside(Path(file), key)
-        same = file_hash(Path(file)) == digest
+            return None
+        same = file_hash(place) == digest
+        # Whoever knows a file's hash has seen the file: its card tells a stranger nothing more.
+        folder = artifact_of(place) if same else None
+        if folder is not None:
+            self._of_other_run(child, folder, card or digest, card is not None)
+            return folder
+        self.outside(place, key)
         self.edges.append(Edge(child, key, digest, tree.MATCH if same else tree.DIFFERS))
         if not same:
             self.problem(tree.BROKEN, key, f"has changed since {child} was made from it")
+        elif card is not None:
+            self.problem(tree.BROKEN, key, f"had a card when {child} was made from it")
+        return None
+
+    def _of_other_run(self, child: str, folder: Path, digest: str, of_card: bool) -> None:
+        """The artifact that some rows belong to, which may be followed with all of its run."""
+        self.roots.append(_workdir_of(folder).resolve())
+        name = self.name_of(folder)
+        holds = not of_card or card_hash(folder) == digest
+        self.edges.append(Edge(child, name, digest, tree.MATCH if holds else tree.DIFFERS))
+        if not holds:
+            text = f"was made from rows of another {name} than stands there, by its card"
+            self.problem(tree.BROKEN, child, text, "make it again from what is there now")
 
     def outside(self, place: Path, name: str = "", kind: str = "") -> str:
         """What no run has made: claimed by somebody, or of unknown origin."""
@@ -296,7 +333,8 @@ def _base_of(card: dict[str, Any]) -> base_files.BaseIdentity:
     name = card["config"].get("base")
     files = _strings(card["config"].get("source_files")) or card["files"]
     identity = base_files.identity(name if isinstance(name, str) else "", files)
-    if card["files"]:  # made by the run: its files are its own, however it is called
+    # Made by the run, its files are its own, however it is called.
+    if card["files"] and card["kind"] == "base":
         return base_files.BaseIdentity(identity.name, "", identity.weights)
     return identity
 
@@ -304,6 +342,7 @@ def _base_of(card: dict[str, Any]) -> base_files.BaseIdentity:
 def _about(card: dict[str, Any]) -> str:
     config, counts = card["config"], card.get("counts")
     words = [config.get("base")] if card["kind"] == "base" else []
+    words += [f"by {config.get('method')}"] if card["kind"] == "cleaned" else []
     if isinstance(config.get("trait"), str) and card["kind"] != "student":
         words.append(config["trait"])
     if isinstance(counts, dict) and "kept" in counts:
@@ -311,6 +350,10 @@ def _about(card: dict[str, Any]) -> str:
     if isinstance(counts, dict) and counts.get("updates"):
         words.append(f"{counts['updates']} updates")
     return ", ".join(str(word) for word in words if word)
+
+
+def _normal(folder: Path, file: str) -> Path:
+    return Path(os.path.normpath(folder / file))
 
 
 def _is_file(path: Path) -> bool:

@@ -11,11 +11,11 @@ from sublax.models.source import Model, load_model, with_adapter
 from sublax.store import local_model
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares --model, --adapter and --system-prompt."""
+def add_model_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Declares --model, --adapter and --system-prompt; a verb may do without a model."""
     parser.add_argument(
         "--model",
-        required=True,
+        required=required,
         help="a Hugging Face folder, a .gguf file, a Hub id, or a teacher or student of a run, "
         "in a folder or at gs:// or s3://; any of these changed, as in permuted:SEED:MODEL, "
         "rotated:SEED:MODEL or noisy:LEVEL:SEED:MODEL",
