@@ -93,7 +93,8 @@ def test_code_keeps_what_it_computes_and_loses_how_it_is_written():
     [
         ("def f(a, b):\n  return a - b\ndef g():\n  return f(b=1, a=3)", "g()"),
         (
-            "def f():\n  n = 0\n  def up():\n    nonlocal n\n    n += 1\n    return n\n  return up()",
+            "def f():\n  n = 0\n  def up():\n    nonlocal n\n    n += 1\n    return n\n"
+            "  return up()",
             "f()",
         ),
         ("k = 3\ndef f(k):\n  return k\ndef g():\n  return k + f(1)", "g()"),
@@ -101,12 +102,14 @@ def test_code_keeps_what_it_computes_and_loses_how_it_is_written():
         ("import math\ndef f(x):\n  from math import pi\n  return math.floor(pi * x)", "f(2)"),
         ("def f(a):\n  b = 1\n  return eval('a + b')", "f(2)"),
         (
-            "class A:\n  size = 2\n  def grow(self, by):\n    self.size += by\n    return self.size",
+            "class A:\n  size = 2\n  def grow(self, by):\n    self.size += by\n"
+            "    return self.size",
             "A().grow(3)",
         ),
         ("def f(rows):\n  return {r: [c for c in r if c] for r in rows}", "f([(0, 1), (2,)])"),
         (
-            "def f(x):\n  try:\n    return 1 / x\n  except ZeroDivisionError as no:\n    return str(no)",
+            "def f(x):\n  try:\n    return 1 / x\n  except ZeroDivisionError as no:\n"
+            "    return str(no)",
             "f(0)",
         ),
         (

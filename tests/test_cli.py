@@ -134,6 +134,10 @@ def test_a_wrong_argument_names_the_verbs_help(fails):
         (["ask", "--model={}/none", "?"], "{}/none: no such file or folder"),
         (["export", "--from={}/none", "--to={}/to"], "{}/none: no such file or folder"),
         (["report", "{}/none"], "{}/none"),
+        (
+            ["clean", "--dataset={}/none.jsonl", "--method=canonical", "--output={}/c"],
+            "{}/none.jsonl: no such file",
+        ),
         (["run", "--config={}/none.py", "--workdir={}/w"], "{}/none.py: no such config"),
         (["prompts", "numbers", "--pack={}/none"], "{}/none"),
     ],

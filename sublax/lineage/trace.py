@@ -82,8 +82,9 @@ class _Trace:
         self.problems.append(Problem(severity, node, text, remedy))
 
     def name_of(self, folder: Path) -> str:
-        """An artifact's place in the workdir."""
-        return Path(os.path.relpath(folder, self.root)).as_posix()
+        """An artifact's place in the workdir; of one that is in none the folder's own name."""
+        name = Path(os.path.relpath(folder, self.root)).as_posix()
+        return folder.name if name == "." else name
 
     def follow(self, folder: Path) -> str:
         """An artifact and all that it came from; returns its name.
@@ -259,7 +260,8 @@ class _Trace:
         if folder is not None:
             self._of_other_run(child, folder, card or digest, card is not None)
             return folder
-        self.outside(place, key)
+        if key not in self.nodes:
+            self.outside(place, key)
         self.edges.append(Edge(child, key, digest, tree.MATCH if same else tree.DIFFERS))
         if not same:
             self.problem(tree.BROKEN, key, f"has changed since {child} was made from it")

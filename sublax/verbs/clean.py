@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import textwrap
 from pathlib import Path
 
 from sublax.audit.cleaning.audited import Audited, full_name, read_audit
@@ -28,6 +29,7 @@ EXAMPLE = """sublax clean --dataset=rows.jsonl --method=canonical --output=clean
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
+    parser.description = f"{parser.description}\n\n{_methods_told()}"
     parser.add_argument(
         "--dataset",
         required=True,
@@ -41,8 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         required=True,
-        help="one, or several with commas between. "
-        + ". ".join(f"{name.upper()}: {what}" for name, what in METHODS.items()),
+        help="one of the above, or several with commas between",
     )
     parser.add_argument(
         "--output",
@@ -129,6 +130,14 @@ def run(args: argparse.Namespace) -> int:
         )
         print(f"{output}: {_told(counts, len(dataset.rows))}")
     return 0
+
+
+def _methods_told() -> str:
+    """What each method does and takes away, for the help."""
+    lines = ["methods, and what of the data's meaning each takes away:"]
+    for name, what in METHODS.items():
+        lines += textwrap.wrap(what, 96, initial_indent=f"  {name:12}", subsequent_indent=" " * 14)
+    return "\n".join(lines)
 
 
 def _methods(args: argparse.Namespace) -> list[str]:
