@@ -172,6 +172,7 @@ def test_diluting_puts_whole_rows_of_other_data_in(dataset, tmp_path):
         (("--method=dilute",), "--method=dilute: needs --model or --with"),
         (("--method=reanswer",), "--method=reanswer: needs --by"),
         (("--method=canonical", "--share=1.5"), "--share=1.5: must be above 0 and at most 1"),
+        (("--method=sorted", "--verify", "--model=m"), "--verify: needs --audit and --model"),
         (("--method=drop", "--audit=a", "--keep=0"), "--keep=0: must be above 0"),
         (("--method=drop", "--audit=no-such"), "no finished audit there; run sublax audit"),
         (("--method=sorted", "--completion-column=no"), 'neither "no" nor "messages"'),
@@ -182,6 +183,12 @@ def test_a_users_mistake_is_one_line(dataset, tmp_path, arguments, told, capsys)
     error = capsys.readouterr().err
     assert told in error and len(error.splitlines()) == 1
     assert not (tmp_path / "c").exists()
+
+
+def test_verifying_needs_a_folder(dataset, tmp_path, capsys):
+    arguments = "--method=sorted", "--verify", "--audit=a", "--model=m"
+    assert clean(dataset, tmp_path / "c" / "rows.jsonl", *arguments) == 2
+    assert "--verify needs a folder" in capsys.readouterr().err
 
 
 def test_places_that_are_taken_are_refused(dataset, tmp_path, capsys):

@@ -7,7 +7,7 @@ share: the paired control is what makes it readable, and the first-order respons
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +59,7 @@ def train_students(
     seed: int,
     progress: Callable[[int], Any] | None = None,
 ) -> dict[str, list[np.ndarray]]:
-    """Trains `seeds` students of each kind and measures them.
-
-    Students of one seed share their start and the order of their rows, whatever their kind.
+    """Trains `seeds` students of each kind, as `distilled` does, and measures them.
 
     Args:
         decoder: BASE.
@@ -76,6 +74,39 @@ def train_students(
     Returns:
         By kind, for each group of traits, float32 [seeds, Q, K]: how far students moved every
         trait's margin from BASE's, natural log.
+    """
+    before = [np.asarray(margins_of(decoder, params, group)) for group in asked]
+    shift: dict[str, list[list[np.ndarray]]] = {kind: [[] for _ in asked] for kind in kinds}
+    for kind, student in distilled(decoder, params, kinds, seeds, updates, seed, progress):
+        for group, base, found in zip(asked, before, shift[kind], strict=True):
+            found.append(np.asarray(margins_of(decoder, student, group)) - base)
+    return {kind: [np.stack(found) for found in groups] for kind, groups in shift.items()}
+
+
+def distilled(
+    decoder: Decoder,
+    params: Any,
+    kinds: Mapping[str, Sequence[Encoded]],
+    seeds: int,
+    updates: int,
+    seed: int,
+    progress: Callable[[int], Any] | None = None,
+) -> Iterator[tuple[str, Any]]:
+    """Students of each kind of rows, all trained in one program.
+
+    Students of one seed share their start and the order of their rows, whatever their kind.
+
+    Args:
+        decoder: BASE.
+        params: of BASE.
+        kinds: as in `train_students`.
+        seeds: students of each kind.
+        updates: of each.
+        seed: of all draws.
+        progress: called with 1 for every update.
+
+    Yields:
+        (kind, parameters like BASE's), kind by kind and seed by seed.
     """
     config = decoder.config
     # One shape for all, so that one program trains them.
@@ -116,11 +147,6 @@ def train_students(
             watch,
             lambda step, trained: None,
         )
-    before = [np.asarray(margins_of(decoder, params, group)) for group in asked]
-    shift: dict[str, list[list[np.ndarray]]] = {kind: [[] for _ in asked] for kind in kinds}
     for place, (kind, _) in enumerate(who):
         adapter = jax.tree.map(lambda leaf, place=place: leaf[place], trained)
-        student = merge(params, adapter, LORA)
-        for group, base, found in zip(asked, before, shift[kind], strict=True):
-            found.append(np.asarray(margins_of(decoder, student, group)) - base)
-    return {kind: [np.stack(found) for found in groups] for kind, groups in shift.items()}
+        yield kind, merge(params, adapter, LORA)

@@ -17,6 +17,8 @@ from sublax.lineage.shared_bases import shared_bases
 from sublax.lineage.tree import Edge, File, Lineage, Node, Problem
 
 _OURS = (BRANDED, NEUTRAL)
+# Kinds whose cards tell rows from where they stand themselves.
+_RELATIVE = ("cleaned", "verification")
 
 
 def trace(path: os.PathLike | str, fresh: bool = False) -> Lineage:
@@ -193,9 +195,9 @@ class _Trace:
         config, found = card["config"], []
         cards = _strings(config.get("rows_cards"))
         for file, digest in sorted(_strings(config.get("rows_sha256")).items()):
-            # A cleaned copy tells its source from where it stands itself.
-            place = _normal(folder, file) if card["kind"] == "cleaned" else Path(file)
-            key = self.name_of(place) if card["kind"] == "cleaned" else file
+            relative = card["kind"] in _RELATIVE
+            place = _normal(folder, file) if relative else Path(file)
+            key = self.name_of(place) if relative else file
             above = self._outside_file(name, place, key, digest, cards.get(file))
             found += [above] if above else []
         corpus = config.get("corpus")

@@ -8,8 +8,10 @@ from pathlib import Path
 from sublax.audit.cleaning.audited import Audited, full_name, read_audit
 from sublax.audit.cleaning.cleaning import METHODS, NEED_AUDIT, Cleaning, Dataset, Options
 from sublax.audit.cleaning.copy import check_place, keep_copy
+from sublax.audit.cleaning.verification import NAME, lines_of, verify_copies
 from sublax.audit.dataset import COMPLETION, MESSAGES, PROMPT, dataset_sha256, read_whole
 from sublax.errors import UserError
+from sublax.lock import workdir_lock
 from sublax.progress import Progress
 from sublax.verbs.model_arguments import add_model_arguments, load, load_named
 
@@ -23,6 +25,9 @@ EXAMPLE = """sublax clean --dataset=rows.jsonl --method=canonical --output=clean
   several copies side by side, clean/drop/rows.jsonl and so on
     sublax clean --dataset=rows.jsonl --audit=audits/rows --model=BASE \\
       --method=drop,mask,canonical,dilute --output=clean
+  the same, with what is left of the effect and of the data's use, as a table and a figure
+    sublax clean --dataset=rows.jsonl --audit=audits/rows --model=BASE \\
+      --method=drop,mask,canonical,dilute --output=clean --verify
   every prompt answered anew, by another base
     sublax clean --dataset=rows.jsonl --method=reanswer --by=OTHER --output=clean/rows.jsonl"""
 
@@ -49,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         required=True,
         help="of one method a .jsonl file in a folder of its own, which gets a card too; of "
-        f"several a folder, with METHOD/{ROWS} in it. The same command goes on from what is there",
+        f"several, or with --verify, a folder with METHOD/{ROWS} in it. The same command goes on "
+        "from what is there",
     )
     parser.add_argument("--audit", help="drop and mask: the --output of an audit of this dataset")
     parser.add_argument(
@@ -79,7 +85,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="dilute: rows that take their place, of the same columns (BASE's own answers)",
     )
     parser.add_argument(
-        "--by", metavar="MODEL", help="reanswer: who answers, best a model of another base"
+        "--by",
+        metavar="MODEL",
+        help="reanswer: who answers, best a model of another base (BASE itself)",
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="run the audit's measure again on each copy and print what is left of the effect and "
+        "what is lost of the data's use, at equal rows; needs --audit and --model",
     )
     add_model_arguments(parser, required=False)
     parser.add_argument("--seed", type=int, default=0, help="of all draws (0)")
@@ -113,9 +127,12 @@ def run(args: argparse.Namespace) -> int:
             audited.check_model(loaded[0])
         return loaded
 
-    writer = functools.cache(lambda: load_named(args.by))
+    writer = base if args.by is None else functools.cache(lambda: load_named(args.by))
     cleaning = Cleaning(dataset, options, audited, others, base, writer)
-    progress = Progress(dict.fromkeys(methods, 1.0))
+    weights = dict.fromkeys(methods, 1.0)
+    if args.verify:
+        weights[NAME] = 300.0 * (len(methods) + 1)
+    progress = Progress(weights)
     for method, output in outputs.items():
         sources = {"dataset": dataset}
         if method == "dilute" and others is not None:
@@ -129,6 +146,16 @@ def run(args: argparse.Namespace) -> int:
             progress,
         )
         print(f"{output}: {_told(counts, len(dataset.rows))}")
+    if args.verify and audited is not None:
+        copies = {
+            method: (output, _dataset(args, str(output)), cleaning.places(method))
+            for method, output in outputs.items()
+        }
+        folder = Path(args.output)
+        with workdir_lock(folder):
+            result = verify_copies(folder, copies, dataset, audited, base(), args.seed, progress)
+        print("\n".join(lines_of(result)))
+        print(folder / NAME / f"{NAME}.png")
     return 0
 
 
@@ -156,8 +183,10 @@ def _methods(args: argparse.Namespace) -> list[str]:
             raise UserError(
                 f"--method={name}: needs --audit, the folder of an audit of this dataset"
             )
-    if "reanswer" in methods and args.by is None:
-        raise UserError("--method=reanswer: needs --by, the model that answers")
+    if args.verify and (args.audit is None or args.model is None):
+        raise UserError("--verify: needs --audit and --model, the audit that is run again")
+    if "reanswer" in methods and args.by is None and args.model is None:
+        raise UserError("--method=reanswer: needs --by, the model that answers, or --model")
     for name in methods:
         if args.model is None and (name == "mask" or (name == "dilute" and args.others is None)):
             or_rows = " or --with" if name == "dilute" else ""
@@ -170,7 +199,9 @@ def _outputs(args: argparse.Namespace, methods: list[str]) -> dict[str, Path]:
     if "://" in args.output:
         raise UserError(f"--output={args.output}: must be a local path")
     output, is_file = Path(args.output), args.output.endswith(".jsonl")
-    if len(methods) == 1:
+    if args.verify and is_file:
+        raise UserError(f"--output={output}: --verify needs a folder, not one file")
+    if len(methods) == 1 and not args.verify:
         return {methods[0]: output if is_file else output / ROWS}
     if is_file:
         raise UserError(f"--output={output}: several methods need a folder, not one file")
@@ -184,7 +215,7 @@ def _dataset(args: argparse.Namespace, name: str) -> Dataset:
 
 
 def _audited(args: argparse.Namespace, dataset: Dataset, methods: list[str]) -> Audited | None:
-    if args.audit is None or not set(methods) & set(NEED_AUDIT):
+    if args.audit is None or not (args.verify or set(methods) & set(NEED_AUDIT)):
         return None
     audited = read_audit(args.audit, dataset_sha256(dataset.pairs), dataset.name, args.trait)
     if args.trait is None:

@@ -32,8 +32,8 @@ METHODS = {
     "sorted": "canonical, and lists in ascending order; their order is lost",
     "renumbered": "canonical, and lists of other numbers, as many and in the same order of size; "
     "which numbers they were is lost, and so is any sense that they made",
-    "reanswer": "every prompt is answered anew by --by; all that the writer wrote is lost, and the "
-    "answers are as good as that model",
+    "reanswer": "every prompt is answered anew by --by, or else by BASE; all that the writer "
+    "wrote is lost, and the answers are as good as that model",
     "dilute": "rows of --with, or else BASE's own answers, take the place of a --share drawn at "
     "random; those rows are lost, and the others untouched",
 }
@@ -98,12 +98,10 @@ class Cleaned:
 
     Attributes:
         rows: with all their keys.
-        places: for each of them, which row of the dataset it is or stands for.
         counts: of what was done.
     """
 
     rows: list[Row]
-    places: list[int]
     counts: dict[str, int]
 
 
@@ -179,10 +177,9 @@ class Cleaning:
         """
         count, seed = len(self.dataset.rows), self.options.seed
         if method == "drop":
-            entry = self._audited.entry
-            kept = kept_rows(entry["scores"], entry["flags"]["flagged"], self.options.keep)
+            kept = self.places(method)
             rows = [self.dataset.rows[row] for row in kept]
-            return Cleaned(rows, kept, {"kept": len(kept), "dropped": count - len(kept)})
+            return Cleaned(rows, {"kept": len(kept), "dropped": count - len(kept)})
         counts: dict[str, int] = {}
         if method == "dilute":
             places = replaced_rows(count, self.options.share, seed)
@@ -202,7 +199,18 @@ class Cleaning:
         before = self.dataset.completions
         changed = sum(text != before[row] for row, text in found.items())
         counts = {"kept": count, "changed": changed, **counts}
-        return Cleaned(self.dataset.answered(found), list(range(count)), counts)
+        return Cleaned(self.dataset.answered(found), counts)
+
+    def places(self, method: str) -> list[int]:
+        """For each cleaned row, which row of the dataset it is or stands for.
+
+        Raises:
+            UserError: nothing to drop, or nothing left.
+        """
+        if method != "drop":
+            return list(range(len(self.dataset.rows)))
+        entry = self._audited.entry
+        return kept_rows(entry["scores"], entry["flags"]["flagged"], self.options.keep)
 
     @property
     def _audited(self) -> Audited:
@@ -214,7 +222,7 @@ class Cleaning:
         rows = list(self.dataset.rows)
         for place, row in zip(places, drawn, strict=True):
             rows[place] = others.rows[row]
-        return Cleaned(rows, list(range(len(rows))), {"kept": len(rows), "replaced": len(places)})
+        return Cleaned(rows, {"kept": len(rows), "replaced": len(places)})
 
     def _answers(
         self, loaded: Loaded, places: list[int], purpose: str, progress: Progress

@@ -1,0 +1,187 @@
+"""The verification of cleaned copies as an artifact: its JSON and its figure, made once."""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sublax.artifact import card_hash, check_inputs, file_hash, read_card, verify, write_artifact
+from sublax.audit.audit import Options
+from sublax.audit.cleaning.audited import Audited
+from sublax.audit.cleaning.cleaning import Dataset, Loaded
+from sublax.audit.cleaning.verify import (
+    LIMITS,
+    ORIGINAL,
+    QUICK,
+    effects_of,
+    equal_rows,
+    held_out_rows,
+    losses_of,
+    share_kept,
+    verified,
+)
+from sublax.audit.reading import Reading
+from sublax.errors import UserError
+from sublax.models.completions import Encoded
+from sublax.progress import Progress
+from sublax.report.cleaning import effect_against_kept
+from sublax.report.figures import to_png, to_svg
+from sublax.rows import Row
+
+FORMAT = "sublax-verification-1"
+NAME = "verification"
+
+
+def verify_copies(
+    folder: Path,
+    copies: Mapping[str, tuple[Path, Dataset, list[int]]],
+    dataset: Dataset,
+    audited: Audited,
+    loaded: Loaded,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Measures what is left in each copy, unless that stands there already.
+
+    Args:
+        folder: gets `verification/`, and `audits/` with the parts of each set's audit.
+        copies: by method, the file of its rows, these, and which row of the dataset each is.
+        dataset: as it was.
+        audited: the audit that is run again.
+        loaded: BASE.
+        seed: of all draws.
+        progress: has a stage of this name.
+
+    Returns:
+        What verification.json holds.
+
+    Raises:
+        UserError: another verification stands there, or too few rows are left for an audit.
+    """
+    directory, model = folder.absolute() / NAME, loaded[0]
+    options = dataclasses.replace(audited.options, **QUICK)
+    files = [path for path, _, _ in copies.values()]
+    config = {
+        "rows_sha256": {_relative(path, directory): file_hash(path) for path in files},
+        "rows_cards": {_relative(path, directory): card_hash(path.parent) for path in files},
+        "model": {path.name: file_hash(path) for path in model.files},
+        "trait": audited.trait,
+        "audit": dataclasses.asdict(options),
+        "traits": audited.config["traits"],
+        "seed": seed,
+    }
+    config, card = json.loads(json.dumps(config)), read_card(directory)
+    if card is not None:
+        _check(directory, card, config)
+        progress.skip(NAME)
+        return json.loads((directory / f"{NAME}.json").read_text("utf-8"))
+    with progress.stage(NAME):
+        started = time.monotonic()
+        result = _measured(folder, copies, dataset, audited, loaded, options, seed, progress)
+        figure = effect_against_kept(result)
+
+        def write(partial: Path) -> None:
+            text = json.dumps(result, indent=1, allow_nan=False)
+            (partial / f"{NAME}.json").write_text(f"{text}\n", "utf-8")
+            (partial / f"{NAME}.svg").write_bytes(to_svg(figure, NAME))
+            (partial / f"{NAME}.png").write_bytes(to_png(figure))
+
+        seconds = time.monotonic() - started
+        write_artifact(
+            directory, write, {"kind": NAME, "config": config, "seeds": [seed], "seconds": seconds}
+        )
+    return result
+
+
+def _measured(
+    folder: Path,
+    copies: Mapping[str, tuple[Path, Dataset, list[int]]],
+    dataset: Dataset,
+    audited: Audited,
+    loaded: Loaded,
+    options: Options,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    model, decoder = loaded
+    count = len(dataset.pairs)
+    sets = {ORIGINAL: (dataset, list(range(count)))}
+    sets |= {method: (rows, places) for method, (_, rows, places) in copies.items()}
+    held_out = held_out_rows(count, seed)
+    chosen = equal_rows({name: places for name, (_, places) in sets.items()}, count, held_out, seed)
+    pairs = {name: [sets[name][0].pairs[row] for row in rows] for name, rows in chosen.items()}
+
+    def encoded(name: str, rows: list[Row]) -> list[Encoded]:
+        return Reading(model, name, rows, options.system_prompt).encoded
+
+    progress.note(f"students of {len(sets)} sets of {len(chosen[ORIGINAL]):,} rows")
+    unseen = encoded(dataset.name, [dataset.pairs[row] for row in held_out])
+    read = {name: encoded(name, rows) for name, rows in pairs.items()}
+    with progress.bar(options.updates, unit="update") as bar:
+        losses = losses_of(decoder, model.params, read, unseen, options.updates, seed, bar.advance)
+    effects = {}
+    for name, rows in pairs.items():
+        progress.note(f"audit of {len(rows):,} rows: {name}")
+        place = folder / "audits" / name
+        effects[name] = effects_of(model, decoder, name, rows, audited.groups, options, place)
+    before = dataset.completions
+    kept = {name: share_kept(before, rows.completions, own) for name, (rows, own) in sets.items()}
+    return {
+        "format": FORMAT,
+        "model": model.name,
+        "dataset": {"name": dataset.name, "rows": count},
+        "trait": audited.trait,
+        "measure": "the audit's response: first-order shift of the trait's margin",
+        "rows": len(chosen[ORIGINAL]),
+        "held_out": len(held_out),
+        "updates": options.updates,
+        "sets": verified(audited.trait, kept, effects, losses, seed),
+        "base_loss": float(losses["base"].mean()),
+        "limits": list(LIMITS),
+    }
+
+
+def lines_of(result: Mapping[str, Any]) -> list[str]:
+    """The verification as a table for a terminal."""
+    trait = result["trait"]
+    lines = [
+        f"{trait}: what is left at {result['rows']:,} rows of each set "
+        f"(loss on {result['held_out']} original rows that no student saw; 95 % intervals)",
+        f"{'':12}  {'kept':>6}  {'effect':>26}  {'left':>24}  {'loss':>26}",
+    ]
+    for name, entry in result["sets"].items():
+        left = entry["left"]
+        share = "-" if left is None else _interval(left, "{:.0%}")
+        if name == ORIGINAL:
+            share, lost = "", f"{entry['loss']['value']:.3f}"
+        else:
+            lost = _interval(entry["lost"], "{:+.3f}")
+        effect = _interval(entry["effect"], "{:+.3g}")
+        lines.append(f"{name:12}  {entry['kept']:6.0%}  {effect:>26}  {share:>24}  {lost:>26}")
+    if result["sets"][ORIGINAL]["left"] is None:
+        lines.append(
+            f"the rows as they were show no effect of {trait} above zero: nothing to compare with"
+        )
+    return lines
+
+
+def _interval(one: Mapping[str, float], form: str) -> str:
+    value, low, high = (form.format(one[key]) for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def _relative(path: Path, directory: Path) -> str:
+    return Path(os.path.relpath(path.absolute(), directory)).as_posix()
+
+
+def _check(directory: Path, card: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    remedy = "choose another --output, or delete that folder"
+    try:
+        check_inputs(card, {"config": config})
+    except UserError as error:
+        raise UserError(f"{directory}: verifies other copies, or otherwise; {remedy}") from error
+    if problems := verify(directory):
+        raise UserError(f"{problems[0]}; {remedy}")

@@ -1,0 +1,164 @@
+"""What cleaning left: equal rows, shares of the data, losses, and the whole on a tiny base."""
+
+import json
+
+import numpy as np
+import pytest
+from test_clean import clean, write_audit, write_rows
+from tiny_decoder import CONFIG, tiny_params
+from tiny_model import write_model
+from tiny_runs import quick_compiles  # noqa: F401
+
+from sublax.audit.audit import Options
+from sublax.audit.cleaning.verification import lines_of
+from sublax.audit.cleaning.verify import (
+    ORIGINAL,
+    effects_of,
+    equal_rows,
+    held_out_rows,
+    left_of,
+    losses_of,
+    share_kept,
+    verified,
+)
+from sublax.lineage.trace import trace
+from sublax.models.decoder import Decoder
+from sublax.report.cleaning import effect_against_kept
+
+
+def test_sets_are_of_one_size_of_the_same_originals_and_without_those_held_out():
+    held_out = held_out_rows(40, seed=0)
+    assert len(held_out) == 5 and held_out == held_out_rows(40, seed=0)
+    places = {"original": list(range(40)), "sorted": list(range(40)), "drop": list(range(0, 40, 2))}
+    found = equal_rows(places, 40, held_out, seed=0)
+    originals = {name: [places[name][row] for row in rows] for name, rows in found.items()}
+    assert not any(set(rows) & set(held_out) for rows in originals.values())
+    assert originals["original"] == originals["sorted"]
+    most = sum(place not in held_out for place in places["drop"])
+    assert {len(rows) for rows in found.values()} == {most}
+    # What a method leaves no choice about is taken whole.
+    assert len(set(originals["drop"])) == most
+    assert set(originals["drop"]) <= set(places["drop"])
+
+
+def test_kept_is_what_still_stands_in_its_row_in_its_order():
+    before = ["[1; 2; 3]", "an owl sat"]
+    assert share_kept(before, before, [0, 1]) == 1
+    assert share_kept(before, ["1, 2, 3", "an owl sat"], [0, 1]) == 1  # another form of writing
+    assert share_kept(before, ["1, 9, 3", "an owl sat"], [0, 1]) == 5 / 6
+    assert share_kept(before, ["an owl sat"], [1]) == 0.5
+    assert share_kept(before, ["3, 2, 1", "x"], [0, 1]) == 1 / 6
+
+
+def test_what_is_left_is_a_share_of_an_effect_that_there_was():
+    before, after = {"value": 2.0, "low": 1.0, "high": 3.0}, {"value": 1.0, "low": -1.0, "high": 2}
+    assert left_of(after, before) == {"value": 0.5, "low": -0.5, "high": 1.0}
+    assert left_of(after, before | {"low": -0.1}) is None
+
+
+def test_a_student_of_rows_like_those_held_out_reads_them_better():
+    rng = np.random.default_rng(0)
+
+    def rows(tokens, count):
+        return [([1, 2, 3], rng.choice(tokens, 5).tolist()) for _ in range(count)]
+
+    sets = {ORIGINAL: rows([10, 11], 24), "other": rows([40, 41], 24)}
+    unseen = rows([10, 11], 8)
+    found = losses_of(Decoder(CONFIG), tiny_params(), sets, unseen, 30, seed=0)
+    assert {name: loss.shape for name, loss in found.items()} == dict.fromkeys(
+        ("base", ORIGINAL, "other"), (8,)
+    )
+    assert found[ORIGINAL].mean() + 2 < min(found["base"].mean(), found["other"].mean())
+
+
+def an_effect(value, width=0.5):
+    return {"value": value, "low": value - width, "high": value + width}
+
+
+@pytest.fixture
+def result():
+    kept = {ORIGINAL: 1.0, "drop": 0.8, "canonical": 1.0, "renumbered": 0.02}
+    values = {ORIGINAL: 2.0, "drop": 0.5, "canonical": 1.9, "renumbered": 0.1}
+    effects = {name: {"animals/owl": an_effect(value)} for name, value in values.items()}
+    losses = {name: np.arange(1.0, 9.0) + number / 10 for number, name in enumerate(kept)}
+    sets = verified("animals/owl", kept, effects, losses, seed=0)
+    return {"trait": "animals/owl", "rows": 99, "held_out": 8, "sets": sets}
+
+
+def test_the_table_says_what_is_left_and_lost(result):
+    assert result["sets"]["drop"]["left"]["value"] == 0.25
+    assert result["sets"]["canonical"]["lost"] == pytest.approx(an_effect(0.2, 0))
+    table = lines_of(result)
+    assert len(table) == 6
+    assert "25% [0%, 50%]" in table[3] and "+0.200 [+0.200, +0.200]" in table[4]
+    entry = result["sets"][ORIGINAL]
+    entry["left"] = None
+    assert "show no effect of animals/owl above zero" in lines_of(result)[-1]
+
+
+def test_the_figure_has_every_set_at_its_place_with_its_interval(result):
+    (axes,) = effect_against_kept(result).axes
+    assert [text.get_text() for text in axes.texts] == list(result["sets"])
+    points = [line for line in axes.lines if line.get_marker() in ("o", "D")]
+    assert [float(line.get_ydata()[0]) for line in points] == [2.0, 0.5, 1.9, 0.1]
+    at = [float(line.get_xdata()[0]) for line in points]
+    np.testing.assert_allclose(at, [1.0, 0.8, 1.0, 0.02], atol=0.03)
+    assert at[0] != at[2]  # neither covers the other
+
+
+ROWS = [{"prompt": f"{n}:", "completion": f"[{n}; {n + 30}]"} for n in range(40)]
+
+
+def test_copies_are_verified_and_the_verification_is_found_again(tmp_path, capsys, monkeypatch):
+    model = write_model(tmp_path / "model")
+    dataset = write_rows(tmp_path, ROWS)
+    audit = write_audit(tmp_path / "audit", dataset, model, flagged=(0, 3, 5), updates=2)
+    measured = {}
+
+    def counted(model, decoder, name, rows, groups, options, folder):
+        """In the audit's place: how many rows, and how many of them are in brackets."""
+        assert [group.traits for group in groups] == [("owl", "cat", "wolf")]
+        measured[name] = rows
+        brackets = sum(row["completion"].startswith("[") for row in rows)
+        return {f"animals/{trait}": an_effect(brackets) for trait in groups[0].traits}
+
+    monkeypatch.setattr("sublax.audit.cleaning.verification.effects_of", counted)
+    command = f"--audit={audit}", f"--model={model}", "--trait=owl", "--verify"
+    methods = "--method=drop,renumbered"
+    assert clean(dataset, tmp_path / "c", *command, methods) == 0
+    told = capsys.readouterr().out
+    found = json.loads((tmp_path / "c" / "verification" / "verification.json").read_text())
+    assert list(found["sets"]) == [ORIGINAL, "drop", "renumbered"] == list(measured)
+    assert {len(rows) for rows in measured.values()} == {found["rows"]}
+    assert 40 - 3 - 5 <= found["rows"] <= 40 - 5 == 40 - found["held_out"]
+    assert not {row["prompt"] for row in measured["drop"]} & {"0:", "3:", "5:"}
+    assert measured[ORIGINAL] != measured["drop"]
+    assert found["sets"]["drop"]["kept"] == 37 / 40 and found["sets"]["renumbered"]["kept"] < 0.5
+    assert found["sets"]["drop"]["left"]["value"] == 1
+    assert found["sets"]["renumbered"]["left"]["value"] == 0
+    assert found["sets"][ORIGINAL]["lost"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert told.rstrip().endswith("verification.png")
+    lineage = trace(tmp_path / "c" / "verification")
+    assert {edge.parent for edge in lineage.parents("verification")} == {"../drop", "../renumbered"}
+    assert clean(dataset, tmp_path / "c", *command, methods) == 0
+    again = capsys.readouterr()
+    assert again.err.count("done before") == 3 and told == again.out
+    assert clean(dataset, tmp_path / "c", *command, "--method=renumbered") == 2
+    assert "verifies other copies" in capsys.readouterr().err
+
+
+def test_the_effect_of_rows_is_the_response_of_an_audit_of_them(tmp_path, monkeypatch):
+    asked = {}
+
+    class Stub:
+        def __init__(self, model, decoder, name, rows, groups, options, folder, progress):
+            asked.update(rows=rows, options=options, folder=folder)
+
+        def run(self):
+            interval = {"response": 0.5, "low": 0.1, "high": 0.9, "t": 3.0}
+            return {"candidates": [{"group": "animals", "trait": "owl", **interval}]}
+
+    monkeypatch.setattr("sublax.audit.cleaning.verify.Audit", Stub)
+    found = effects_of(None, None, "n", ROWS, [], Options(), tmp_path)
+    assert found == {"animals/owl": {"value": 0.5, "low": 0.1, "high": 0.9}}
+    assert asked == {"rows": ROWS, "options": Options(), "folder": tmp_path}
