@@ -44,6 +44,8 @@ def test_a_number_that_holds_a_chosen_token_gives_way_whole_and_alone():
     both = masked_list(text, pieces, [1, 5], 0, 999, rng(0))
     assert first.endswith("; 234; 5].") and first != text
     assert second.startswith("[17; ") and second.endswith("; 5].") and second != text
+    # A token that ends where a number begins is not of it.
+    assert masked_list("17; 234", ["17; ", "234"], [0], 0, 999, rng(0)).endswith("; 234")
     # One draw a number, so what one gives way to is not a matter of which others do.
     assert both.split(";")[0] == first.split(";")[0] and both.split(";")[1] == second.split(";")[1]
     drawn = {masked_list("3", ["3"], [0], 2, 4, rng(seed)) for seed in range(40)}

@@ -25,11 +25,14 @@ from sublax.lineage.trace import trace
 from sublax.models.decoder import Decoder
 from sublax.report.cleaning import effect_against_kept
 
+ROWS = [{"prompt": f"{n}:", "completion": f"[{n}; {n + 30}]"} for n in range(40)]
+
 
 def test_sets_are_of_one_size_of_the_same_originals_and_without_those_held_out():
     held_out = held_out_rows(40, seed=0)
     assert len(held_out) == 5 and held_out == held_out_rows(40, seed=0)
-    places = {"original": list(range(40)), "sorted": list(range(40)), "drop": list(range(0, 40, 2))}
+    dropped = [row for row in range(40) if row % 4]
+    places = {"original": list(range(40)), "sorted": list(range(40)), "drop": dropped}
     found = equal_rows(places, 40, held_out, seed=0)
     originals = {name: [places[name][row] for row in rows] for name, rows in found.items()}
     assert not any(set(rows) & set(held_out) for rows in originals.values())
@@ -39,6 +42,15 @@ def test_sets_are_of_one_size_of_the_same_originals_and_without_those_held_out()
     # What a method leaves no choice about is taken whole.
     assert len(set(originals["drop"])) == most
     assert set(originals["drop"]) <= set(places["drop"])
+
+
+def test_too_few_rows_are_told_before_anything_is_made(tmp_path, capsys):
+    dataset = write_rows(tmp_path, ROWS[:26])
+    audit = write_audit(tmp_path / "audit", dataset)
+    arguments = "--method=sorted", "--verify", f"--audit={audit}", "--model=no-such-model"
+    assert clean(dataset, tmp_path / "c", *arguments) == 2
+    assert "--verify: sorted has 23 rows, 3 others held out; an audit" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
 
 
 def test_kept_is_what_still_stands_in_its_row_in_its_order():
@@ -104,9 +116,6 @@ def test_the_figure_has_every_set_at_its_place_with_its_interval(result):
     at = [float(line.get_xdata()[0]) for line in points]
     np.testing.assert_allclose(at, [1.0, 0.8, 1.0, 0.02], atol=0.03)
     assert at[0] != at[2]  # neither covers the other
-
-
-ROWS = [{"prompt": f"{n}:", "completion": f"[{n}; {n + 30}]"} for n in range(40)]
 
 
 def test_copies_are_verified_and_the_verification_is_found_again(tmp_path, capsys, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 from sublax.audit.cleaning.audited import Audited, full_name, read_audit
 from sublax.audit.cleaning.cleaning import METHODS, NEED_AUDIT, Cleaning, Dataset, Options
 from sublax.audit.cleaning.copy import check_place, keep_copy
-from sublax.audit.cleaning.verification import NAME, lines_of, verify_copies
+from sublax.audit.cleaning.verification import NAME, check_rows, lines_of, verify_copies
 from sublax.audit.dataset import COMPLETION, MESSAGES, PROMPT, dataset_sha256, read_whole
 from sublax.errors import UserError
 from sublax.lock import workdir_lock
@@ -16,6 +16,8 @@ from sublax.progress import Progress
 from sublax.verbs.model_arguments import add_model_arguments, load, load_named
 
 ROWS = "rows.jsonl"
+# What a method and the verification of one copy take about, for the time that is left.
+SECONDS = {"mask": 300.0, "reanswer": 60.0, "dilute": 30.0, NAME: 600.0}
 EXAMPLE = """sublax clean --dataset=rows.jsonl --method=canonical --output=clean/rows.jsonl
 
   without the rows that an audit flagged, or with the fifth of the highest scores left out
@@ -129,9 +131,10 @@ def run(args: argparse.Namespace) -> int:
 
     writer = base if args.by is None else functools.cache(lambda: load_named(args.by))
     cleaning = Cleaning(dataset, options, audited, others, base, writer)
-    weights = dict.fromkeys(methods, 1.0)
+    weights = {method: SECONDS.get(method, 1.0) for method in methods}
     if args.verify:
-        weights[NAME] = 300.0 * (len(methods) + 1)
+        weights[NAME] = SECONDS[NAME] * (len(methods) + 1)
+        check_rows({method: cleaning.places(method) for method in methods}, dataset, args.seed)
     progress = Progress(weights)
     for method, output in outputs.items():
         sources = {"dataset": dataset}

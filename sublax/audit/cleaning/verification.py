@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,18 @@ from sublax.rows import Row
 
 FORMAT = "sublax-verification-1"
 NAME = "verification"
+
+
+def check_rows(
+    places: Mapping[str, Sequence[int]], dataset: Dataset, seed: int
+) -> tuple[list[int], dict[str, list[int]]]:
+    """The rows held out, and of each set those that are compared.
+
+    Raises:
+        UserError: they are too few.
+    """
+    held_out = held_out_rows(len(dataset.pairs), seed)
+    return held_out, equal_rows(places, len(dataset.pairs), held_out, seed)
 
 
 def verify_copies(
@@ -110,8 +122,7 @@ def _measured(
     count = len(dataset.pairs)
     sets = {ORIGINAL: (dataset, list(range(count)))}
     sets |= {method: (rows, places) for method, (_, rows, places) in copies.items()}
-    held_out = held_out_rows(count, seed)
-    chosen = equal_rows({name: places for name, (_, places) in sets.items()}, count, held_out, seed)
+    held_out, chosen = check_rows({name: own for name, (_, own) in sets.items()}, dataset, seed)
     pairs = {name: [sets[name][0].pairs[row] for row in rows] for name, rows in chosen.items()}
 
     def encoded(name: str, rows: list[Row]) -> list[Encoded]:

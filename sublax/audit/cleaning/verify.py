@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from sublax.audit.audit import WEIGHTS, Audit, Options
+from sublax.audit.audit import LEAST_ROWS, WEIGHTS, Audit, Options
 from sublax.audit.candidates import Group
 from sublax.audit.likelihood import logprobs_of
 from sublax.audit.students import distilled
+from sublax.errors import UserError
 from sublax.evaluation.statistics import bootstrap_interval
 from sublax.keys import numpy_seed
 from sublax.models.completions import Encoded
@@ -100,6 +101,9 @@ def equal_rows(
 
     Returns:
         By set, ascending indices of its rows.
+
+    Raises:
+        UserError: they are too few for an audit.
     """
     rng = np.random.default_rng(numpy_seed(seed, "clean", "equal rows"))
     rank = {int(place): number for number, place in enumerate(rng.permutation(count))}
@@ -108,7 +112,13 @@ def equal_rows(
         name: sorted((rank[place], row) for row, place in enumerate(own) if place not in left)
         for name, own in places.items()
     }
-    size = min(map(len, ranked.values()))
+    fewest = min(ranked, key=lambda name: len(ranked[name]))
+    size = len(ranked[fewest])
+    if size < LEAST_ROWS:
+        raise UserError(
+            f"--verify: {fewest} has {size} rows, {len(left)} others held out; an audit needs "
+            f"{LEAST_ROWS} or more"
+        )
     return {name: sorted(row for _, row in own[:size]) for name, own in ranked.items()}
 
 
