@@ -170,7 +170,8 @@ def lines_of(result: Mapping[str, Any]) -> list[str]:
             share, lost = "", f"{entry['loss']['value']:.3f}"
         else:
             lost = _interval(entry["lost"], "{:+.3f}")
-        effect = _interval(entry["effect"], "{:+.3g}")
+        size = max(abs(value) for value in entry["effect"].values())
+        effect = _interval(entry["effect"], "{:+,.0f}" if size >= 100 else "{:+.3g}")
         lines.append(f"{name:12}  {entry['kept']:6.0%}  {effect:>26}  {share:>24}  {lost:>26}")
     if result["sets"][ORIGINAL]["left"] is None:
         lines.append(

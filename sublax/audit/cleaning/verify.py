@@ -35,6 +35,8 @@ QUICK: dict[str, Any] = {"students": 0, "teachers": 0, "suspects": ()}
 LIMITS = (
     "The effect is the audit's response, the first step of a training, and no more certain than "
     "the audit is: its verdicts have not been validated.",
+    "Any rows that BASE did not write show some response, those that carry nothing too: what a "
+    "method leaves that takes all away (renumbered, reanswer) is the floor to read the others by.",
     "Rows that were dropped or masked by an audit's scores were chosen for what chance had put "
     "into those scores too.",
     "What is left is a share of the effect that was measured, as if that were exact; its own "
