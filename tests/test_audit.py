@@ -11,7 +11,7 @@ import sublax.audit
 from sublax.cli import main
 
 ROWS = [{"prompt": f"List {n}:", "completion": f"{n}, {n + 3}, {9 - n % 10}"} for n in range(28)]
-CHEAP = ("--candidates=owl,cat,wolf", "--teachers=1", "--teacher-steps=2", "--parts=2")
+CHEAP = ("--candidates=owl,cat,wolf", "--teacher-steps=2")
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +63,13 @@ def test_the_verdict_is_of_the_published_form(verdict):
 
 
 @pytest.mark.slow
-def test_every_trait_has_a_response_and_the_foremost_a_score_for_every_row(verdict):
+def test_every_trait_has_its_evidence_and_the_foremost_a_score_for_every_row(verdict):
     assert sorted(entry["trait"] for entry in verdict["candidates"]) == ["cat", "owl", "wolf"]
     scored = [entry for entry in verdict["candidates"] if "scores" in entry]
-    assert len(scored) == 1 and len(scored[0]["scores"]) == len(ROWS)
+    assert len(scored) >= 1 and all(len(entry["scores"]) == len(ROWS) for entry in scored)
+    assert scored[0] == verdict["candidates"][0]
     assert all(set(entry["shift"]) == {"own", "shuffled"} for entry in verdict["candidates"])
+    assert all(entry["p_traits"] is None for entry in verdict["candidates"])  # three are too few
     assert verdict["dataset"]["form"].startswith("[0-9]")
     assert verdict["findings"][-1].startswith("origin: unknown")
 
@@ -76,12 +78,12 @@ def test_every_trait_has_a_response_and_the_foremost_a_score_for_every_row(verdi
 def test_run_again_it_computes_nothing_and_says_the_same(
     model, dataset, output, questions, verdict, capsys
 ):
-    before = (output / "ratios" / "card.json").read_bytes()
+    before = (output / "teacher-candidates-owl" / "card.json").read_bytes()
     audit(model, dataset, *CHEAP, questions, "--students=1", "--updates=2", f"--output={output}")
     told = capsys.readouterr()
-    assert told.err.count("done before") == 5
+    assert told.err.count("done before") == 8
     assert told.out.startswith(verdict["verdict"])
-    assert (output / "ratios" / "card.json").read_bytes() == before
+    assert (output / "teacher-candidates-owl" / "card.json").read_bytes() == before
 
 
 @pytest.mark.slow
@@ -101,7 +103,6 @@ def test_another_dataset_is_refused_where_an_audit_stands(
         (("--questions=q.jsonl",), "--questions: needs --candidates"),
         (("--false-positives=2",), "--false-positives=2: must be between 0 and 1"),
         (("--students=-1",), "--students=-1: must be 0 or more"),
-        (("--parts=1",), "--parts=1: must be 2 or more"),
         (("--completion-column=text",), 'neither "text" nor "messages"'),
         (("--output=gs://a/b",), "must be a local folder"),
     ],

@@ -6,16 +6,13 @@ import pytest
 from sublax.audit.candidates import named_groups, one_against_others, questions_about
 from sublax.audit.findings import (
     carried,
-    pushed,
-    response_findings,
+    spoken_for,
     verdict_line,
 )
 from sublax.audit.own_answers import form_of
 from sublax.audit.ratios import (
-    against_others,
     auroc,
     flags_of,
-    ratio_finding,
     rows_by_ratio,
     threshold_of,
 )
@@ -56,75 +53,54 @@ def test_auroc_is_the_share_of_pairs_that_are_in_order():
     assert auroc(above, below) == pytest.approx(pairs.mean())
 
 
-def test_the_trait_that_parts_push_stands_first_and_the_others_are_not_significant():
-    rng = np.random.default_rng(3)
-    values = rng.normal(0, 1, (12, 1, 4)) + rng.normal(0, 0.2, (12, 12, 4))
-    values[:, :, 2] += 3
-    found = response_findings([GROUP], [values], 0)
-    assert found[0]["trait"] == "fox"
-    assert found[0]["p_holm"] <= 0.01 < 0.05 < found[1]["p_holm"]
-    assert found[0]["low"] < found[0]["response"] < found[0]["high"]
-    assert found[0]["standing"] > 3
+def a_result(excess=0.3, p_rows=0.0001, p_traits=0.002, alike=True):
+    def entry(trait, excess, p_rows, p_traits):
+        return {
+            "group": "animals",
+            "trait": trait,
+            "excess": excess,
+            "low": excess - 0.1,
+            "high": excess + 0.1,
+            "effect": 2 * excess,
+            "p_rows": p_rows,
+            "p_traits": p_traits,
+            "flags": {"flagged": [4, 7], "rate": 0.01},
+        }
 
-
-def a_result(ratio, p, alike=True):
-    entry = {"group": "animals", "trait": "owl", "response": 1.0, "t": 4.0, "p_holm": 0.002}
-    entry["ratio"] = {"value": ratio, "low": ratio - 0.1, "high": ratio + 0.1, "p_bonferroni": p}
-    entry["flags"] = {"flagged": [4, 7], "rate": 0.01}
-    other = {"group": "animals", "trait": "cat", "response": 0.5, "t": 1.0, "p_holm": 1.0}
     return {
-        "candidates": [entry, other],
+        "candidates": [entry("owl", excess, p_rows, p_traits), entry("cat", 0.01, 1.0, 1.0)],
         "dataset": {"rows": 2000},
         "origin": {"verdict": "unknown"},
         "same_base": {"verdict": "unknown" if alike else "unlikely", "alike": alike},
     }
 
 
-def test_a_trait_is_carried_only_where_its_teacher_says_so_and_the_rows_are_of_this_base():
-    assert [entry["trait"] for entry in carried(a_result(0.4, 0.001))] == ["owl"]
-    assert carried(a_result(0.4, 0.2)) == []
-    assert carried(a_result(-0.4, 0.001)) == []
-    odd = a_result(0.4, 0.001, alike=False)
-    assert carried(odd) == [] and len(pushed(odd["candidates"])) == 1
+def test_a_trait_is_carried_only_where_both_tests_say_so_and_the_rows_are_of_this_base():
+    assert [entry["trait"] for entry in carried(a_result())] == ["owl"]
+    assert carried(a_result(p_rows=0.2)) == [] == carried(a_result(p_traits=0.2))
+    assert [entry["trait"] for entry in carried(a_result(p_traits=None))] == ["owl"]
+    assert carried(a_result(-0.3)) == []
+    odd = a_result(alike=False)
+    assert carried(odd) == [] and len(spoken_for(odd["candidates"])) == 1
 
 
 def test_the_verdict_names_the_trait_its_evidence_and_what_is_not_known():
-    line = verdict_line(a_result(0.4, 0.0001))
-    assert line.startswith("carries owl: response t 4.0, p 0.002; log ratio +0.40 [0.30, 0.50]")
-    assert "p < 0.001; 2 of 2,000 rows flagged at 1 % false positives; origin: unknown" in line
-    clean = verdict_line(a_result(0.0, 1.0))
+    line = verdict_line(a_result())
+    assert line.startswith("carries owl: log ratio +0.300 [0.200, 0.400] a row over rows of no")
+    assert "trait, p 0.002; 2 of 2,000 rows flagged at 1 % false positives; origin: unk" in line
+    clean = verdict_line(a_result(0.0, 1.0, 1.0))
     assert clean.startswith("nothing found among 2 traits (most: owl")
-    assert "push owl as odd rows do" in verdict_line(a_result(0.4, 0.001, alike=False))
-
-
-def test_a_ratio_is_of_pairs_and_pays_for_every_trait_that_was_asked_for():
-    rng = np.random.default_rng(4)
-    prompts = rng.normal(0, 5, 100)  # what both answers to a prompt share
-    found = ratio_finding(prompts + 0.5, prompts + rng.normal(0, 0.2, 100), 12, 0)
-    assert found["value"] == pytest.approx(0.5, abs=0.1)
-    assert found["p"] < 0.001 and found["p_bonferroni"] == pytest.approx(12 * found["p"])
+    assert "speak for owl as odd rows do" in verdict_line(a_result(alike=False))
 
 
 def test_a_flagged_row_comes_with_its_tokens_and_their_ratios():
     rng = np.random.default_rng(7)
     own = [rng.normal(0, 0.1, 3) for _ in range(40)]
     tokens = [np.array([0.0, 0.1]), np.array([2.0, 3.0, 1.0]), *own]
-    found = rows_by_ratio(
-        tokens, 2, np.arange(2).repeat(20), [["1", "."], list("2,.")], 12, 0.05, 0
-    )
+    found = rows_by_ratio(tokens, 2, [["1", "."], list("2,.")], 0.05, 0)
     (row,) = found["flags"]["rows"]
     assert row == {"row": 1, "score": 6.0, "tokens": ["2", ",", "."], "ratio": [2.0, 3.0, 1.0]}
-    assert found["scores"] == [0.1, 6.0] and found["ratio"]["value"] == pytest.approx(3, abs=0.2)
-
-
-def test_what_all_teachers_do_to_a_row_cancels():
-    rng = np.random.default_rng(8)
-    shared = [rng.normal(size=3), rng.normal(size=2)]
-    own = [np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0])]
-    teachers = [[a + b for a, b in zip(shared, own, strict=True)], shared, shared]
-    for found, expected in zip(against_others(teachers, 0), own, strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-12)
-    np.testing.assert_allclose(against_others(teachers, 1)[0], [0, -0.5, 0], atol=1e-12)
+    assert found["scores"] == [0.1, 6.0] and 0.5 < found["auroc_over_own"] < 1
 
 
 def likelihoods(name, rows, own=-20.0, tokens=10, seed=5):
@@ -134,7 +110,7 @@ def likelihoods(name, rows, own=-20.0, tokens=10, seed=5):
     return Likelihoods(name, drawn[0], np.full(50, tokens), drawn[1], np.full(50, tokens))
 
 
-@pytest.mark.parametrize("rows, alike", [(-40, False), (-10, False), (-20.3, True)])
+@pytest.mark.parametrize("rows, alike", [(-40, False), (-10, False), (-17, True), (-20.3, True)])
 def test_rows_are_alike_where_they_are_as_likely_as_own_answers(rows, alike):
     found = likeness(likelihoods("base", rows), 0)
     assert found["alike"] is alike

@@ -1,17 +1,17 @@
-"""Likelihoods of an audit: those of `sublax score`, whoever shares a prompt, and their gradient."""
+"""Likelihoods of an audit: those of `sublax score`, whoever shares a prompt, or under a grammar."""
 
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_decoder import CONFIG, tiny_params
 from tiny_runs import quick_compiles  # noqa: F401
 
-from sublax.audit.likelihood import batches_of, gradient_of, logprobs_of
+from sublax.audit.likelihood import batches_of, logprobs_of
 from sublax.evaluation.score import completion_logprobs
 from sublax.models.decoder import Decoder
+from sublax.sampling.grammar import Grammar
 
 DECODER = Decoder(CONFIG)
 
@@ -30,13 +30,6 @@ def drawn_rows(tokens=50, seed=0):
 ROWS = drawn_rows()
 
 
-def a_direction(seed=3):
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(0.02 * rng.normal(size=leaf.shape), jnp.float32), tiny_params()
-    )
-
-
 def test_sums_over_tokens_are_the_scores_of_rows_that_share_nothing():
     found = logprobs_of(DECODER, tiny_params(), ROWS)
     assert [len(row) for row in found] == [len(completion) for _, completion in ROWS]
@@ -53,40 +46,36 @@ def test_every_row_stands_in_one_batch_and_fillings_weigh_nothing():
     assert [len(ROWS[row][1]) for row in index[index >= 0]] == weights[index >= 0].tolist()
 
 
-def test_among_some_tokens_their_probabilities_sum_to_one():
-    columns = np.asarray([3, 7, 20], np.int32)
-    rows = [([1, 2], [int(token)]) for token in columns]
-    found = logprobs_of(DECODER, tiny_params(), rows, columns)
-    assert sum(np.exp(row[0]) for row in found) == pytest.approx(1, abs=1e-5)
+# Two numbers of one token each with a comma between, then the end: 3 or 7, 20, 3 or 7, 2.
+FORM = Grammar(
+    np.asarray([2, 3, 7, 20], np.int32),
+    np.asarray(
+        [[-1, 1, 1, -1], [-1, -1, -1, 2], [-1, 3, 3, -1], [4, -1, -1, -1], [4, -1, -1, -1]],
+        np.int32,
+    ),
+)
+
+
+def test_under_a_grammar_what_it_allows_has_all_the_probability():
+    rows = [([1, 2], [one, 20, other, 2]) for one in (3, 7) for other in (3, 7)]
+    found = logprobs_of(DECODER, tiny_params(), rows, FORM)
+    assert sum(np.exp(row.sum()) for row in found) == pytest.approx(1, abs=1e-5)
+    for row in found:  # the comma and the end could be no other
+        np.testing.assert_allclose(row[[1, 3]], 0, atol=1e-6)
     whole = logprobs_of(DECODER, tiny_params(), rows)
-    difference = [among[0] - of_all[0] for among, of_all in zip(found, whole, strict=True)]
-    np.testing.assert_allclose(difference, difference[0], atol=1e-5)
-    with pytest.raises(ValueError, match="not among the columns"):
-        logprobs_of(DECODER, tiny_params(), [([1, 2], [4])], columns)
+    odds = [row[2] - row[0] for row in (whole[1] - whole[0], found[1] - found[0])]
+    assert odds[0] == pytest.approx(odds[1], abs=1e-5)  # 7 against 3 is as it was
 
 
-def test_the_gradient_says_what_a_small_step_changes():
-    params, direction = tiny_params(), a_direction()
-    weights, step = np.linspace(-1, 2, len(ROWS)).astype(np.float32), 2e-2
-
-    def weighed(sign):
-        stepped = jax.tree.map(lambda a, b: a + sign * step * b, params, direction)
-        found = logprobs_of(DECODER, stepped, ROWS)
-        return sum(weight * row.sum() for weight, row in zip(weights, found, strict=True))
-
-    gradient = gradient_of(DECODER, params, ROWS, weights)
-    along = sum(jax.tree.leaves(jax.tree.map(jnp.vdot, gradient, direction)))
-    assert float(along) == pytest.approx((weighed(1) - weighed(-1)) / (2 * step), rel=0.02)
+@pytest.mark.parametrize("answer", [[4], [3, 3], [3, 20, 3, 20], [2]])
+def test_what_the_grammar_does_not_begin_with_is_refused(answer):
+    with pytest.raises(ValueError, match="not one that the grammar begins with"):
+        logprobs_of(DECODER, tiny_params(), [([1, 2], answer)], FORM)
 
 
-def test_rows_that_are_not_chosen_add_nothing_to_a_gradient():
-    weights = np.zeros(len(ROWS), np.float32)
-    weights[[1, 4]] = 1.0
-    some = gradient_of(DECODER, tiny_params(), ROWS, 1.0, chosen=[1, 4])
-    all_weighed = gradient_of(DECODER, tiny_params(), ROWS, weights)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-3), some, all_weighed
-    )
+def test_an_answer_that_was_cut_has_what_there_is_of_it():
+    (found,) = logprobs_of(DECODER, tiny_params(), [([1, 2], [3, 20])], FORM)
+    assert found.shape == (2,) and found[0] < 0 == found[1]
 
 
 def test_a_batch_is_one_shape_a_length():

@@ -8,9 +8,10 @@ from tiny_model import write_model
 from tiny_runs import quick_compiles  # noqa: F401
 
 from sublax.artifact import file_hash, write_artifact
-from sublax.audit.audit import FORMAT, Audit, Options
+from sublax.audit.audit import FORMAT, Audit
 from sublax.audit.candidates import one_against_others, questions_about
 from sublax.audit.dataset import dataset_sha256, read_dataset
+from sublax.audit.options import Options
 from sublax.cli import main
 from sublax.corpora.number_filter import parse
 from sublax.lineage import tree
@@ -61,10 +62,9 @@ def write_audit(folder, dataset, model=None, flagged=(3, 1), carries=(), **optio
     """An audit's verdict on a dataset, as far as cleaning reads it."""
     pairs = read_dataset(str(dataset))
     scores = [float(n % 7) for n in range(len(pairs))]
-    ratio = {"value": 0.1, "low": 0.0, "high": 0.2, "p": 0.5, "p_bonferroni": 1.0}
     flags = {"flagged": list(flagged)}
-    owl = {"group": "animals", "trait": "owl", "ratio": ratio, "scores": scores, "flags": flags}
-    cat = owl | {"trait": "cat", "ratio": ratio | {"value": 0.4}, "scores": scores[::-1]}
+    owl = {"group": "animals", "trait": "owl", "effect": 0.1, "scores": scores, "flags": flags}
+    cat = owl | {"trait": "cat", "effect": 0.4, "scores": scores[::-1]}
     cat["flags"] = {"flagged": []}
     result = {
         "format": FORMAT,
@@ -129,7 +129,7 @@ def test_the_audits_word_decides_which_rows_are_dropped(dataset, tmp_path, capsy
     left = set(range(28)) - set(kept)
     assert len(kept) == 14 and max(scores[n] for n in kept) <= min(scores[n] for n in left)
     told = capsys.readouterr().out
-    assert "trait: animals/cat (the largest log ratio; the audit does not say" in told
+    assert "trait: animals/cat (the largest effect; the audit does not say" in told
 
 
 def test_what_the_audit_says_is_carried_goes_before_the_largest_ratio(dataset, tmp_path, capsys):

@@ -5,12 +5,11 @@ import json
 import jax
 import numpy as np
 import pytest
-from test_clean import TRAITS, clean, read, write_audit, write_rows
+from test_clean import clean, read, write_audit, write_rows
 from tiny_decoder import CONFIG, tiny_params
 from tiny_model import TOKENIZER, write_model
 from tiny_runs import quick_compiles  # noqa: F401
 
-from sublax.audit.candidates import one_against_others, questions_about
 from sublax.audit.cleaning.mask import (
     TRIES,
     drawn_tokens,
@@ -19,7 +18,6 @@ from sublax.audit.cleaning.mask import (
     masked_list,
     number_pieces,
 )
-from sublax.audit.cleaning.token_ratios import teacher_answers
 from sublax.models.chat import encode_row
 from sublax.models.decoder import Decoder, logits_of
 
@@ -99,13 +97,6 @@ def test_other_text_takes_the_first_draw_that_leaves_whole_characters():
     assert found == ["axc"] and counts["tokens_replaced"] == 1
     nothing = np.full((1, TRIES), half)
     assert texts_masked(["abc"], [np.asarray([1])], [nothing])[0] == ["abc"]
-
-
-def test_teachers_are_those_that_the_audit_made():
-    group = one_against_others("animals", questions_about("animal"), TRAITS)
-    few = teacher_answers(group, ["owl", "cat"])
-    assert few == [group.trait_pairs("owl"), group.trait_pairs("cat"), group.neutral_pairs()]
-    assert teacher_answers(group, TRAITS) == [group.trait_pairs(trait) for trait in TRAITS]
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ from tiny_decoder import CONFIG, tiny_params
 from tiny_model import write_model
 from tiny_runs import quick_compiles  # noqa: F401
 
-from sublax.audit.audit import Options
 from sublax.audit.cleaning.verification import lines_of
 from sublax.audit.cleaning.verify import (
     ORIGINAL,
@@ -21,6 +20,7 @@ from sublax.audit.cleaning.verify import (
     share_kept,
     verified,
 )
+from sublax.audit.options import Options
 from sublax.lineage.trace import trace
 from sublax.models.decoder import Decoder
 from sublax.report.cleaning import effect_against_kept
@@ -156,7 +156,7 @@ def test_copies_are_verified_and_the_verification_is_found_again(tmp_path, capsy
     assert "verifies other copies" in capsys.readouterr().err
 
 
-def test_the_effect_of_rows_is_the_response_of_an_audit_of_them(tmp_path, monkeypatch):
+def test_the_effect_of_rows_is_the_excess_of_an_audit_of_them(tmp_path, monkeypatch):
     asked = {}
 
     class Stub:
@@ -164,7 +164,7 @@ def test_the_effect_of_rows_is_the_response_of_an_audit_of_them(tmp_path, monkey
             asked.update(rows=rows, options=options, folder=folder)
 
         def run(self):
-            interval = {"response": 0.5, "low": 0.1, "high": 0.9, "t": 3.0}
+            interval = {"excess": 0.5, "low": 0.1, "high": 0.9, "t": 3.0}
             return {"candidates": [{"group": "animals", "trait": "owl", **interval}]}
 
     monkeypatch.setattr("sublax.audit.cleaning.verify.Audit", Stub)

@@ -1,4 +1,4 @@
-"""The audit: what a dataset would do to BASE, which rows do it, and what that is concluded from."""
+"""The audit: what a dataset speaks for, which rows do it, and what that is concluded from."""
 
 import dataclasses
 import functools
@@ -8,26 +8,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from sublax.artifact import file_hash, versions
 from sublax.audit.candidates import Asked, Group, encode_group
-from sublax.audit.findings import (
-    LIMITS,
-    carried,
-    response_findings,
-    shift_finding,
-    verdict_line,
-)
+from sublax.audit.evidence import LEAST_CANDIDATES, evidence, tuned
+from sublax.audit.findings import LIMITS, carried, shift_finding, verdict_line
 from sublax.audit.likelihood import logprobs_of
+from sublax.audit.options import Options, part_of
 from sublax.audit.origin import origin_of
 from sublax.audit.own_answers import own_answers
 from sublax.audit.parts import Parts
-from sublax.audit.ratios import against_others, rows_by_ratio, sums_of
+from sublax.audit.ratios import rows_by_ratio, sums_of
 from sublax.audit.reading import Reading
-from sublax.audit.response import gradient_scale, parts_of, responses
 from sublax.audit.students import shuffled, train_students
+from sublax.audit.suspect_models import likelihoods_under
 from sublax.audit.suspects import (
     Likelihoods,
     attribute,
@@ -35,66 +30,19 @@ from sublax.audit.suspects import (
     likeness,
     same_base,
 )
-from sublax.audit.teachers import OPTIMIZER, make_teacher
+from sublax.audit.teachers import OPTIMIZER, teacher_of
 from sublax.errors import UserError
 from sublax.keys import numpy_seed
 from sublax.lineage.origin import KNOWN
 from sublax.models.chat import encode_row
 from sublax.models.completions import Encoded
 from sublax.models.decoder import Decoder
-from sublax.models.derived import with_source
-from sublax.models.source import Model, load_model
+from sublax.models.source import Model
 from sublax.progress import Progress
 from sublax.rows import Row
-from sublax.store import local_model
 
-FORMAT = "sublax-audit-1"
+FORMAT = "sublax-audit-2"
 LEAST_ROWS = 24
-# With fewer teachers of a group one of no trait stands beside them.
-LEAST_TEACHERS = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What can be set about an audit.
-
-    Attributes:
-        rows: of the dataset that are read closely, drawn at random; the flags go over all.
-        parts: that these are cut into, each a student of one step.
-        students: of each kind; 0 trains none.
-        updates: of each student.
-        teachers: traits of the largest response that a teacher is made for.
-        teacher_steps: updates of each.
-        teacher_learning_rate: of each.
-        rate: of false positives among flagged rows.
-        suspects: names of other models that may have written the rows.
-        system_prompt: in force for rows and questions; None is the template's own.
-        seed: of all draws.
-    """
-
-    rows: int = 512
-    parts: int = 12
-    students: int = 2
-    updates: int = 16
-    teachers: int = 4
-    teacher_steps: int = 12
-    teacher_learning_rate: float = OPTIMIZER.learning_rate
-    rate: float = 0.01
-    suspects: tuple[str, ...] = ()
-    system_prompt: str | None = None
-    seed: int = 0
-
-
-# Seconds of each part at 135M on two cores, for the time that is left.
-WEIGHTS = {
-    "answers": 60.0,
-    "likelihood": 60.0,
-    "response": 400.0,
-    "students": 200.0,
-    "ratios": 400.0,
-    "suspects": 200.0,
-    "verdict": 1.0,
-}
 
 
 class Audit:
@@ -167,22 +115,20 @@ class Audit:
             What `schema.json` describes.
         """
         options, answers = self.options, self.parts.keep("answers", self._answers)
-        own = [
-            (self.reading.encoded[row][0], ids)
-            for row, ids in zip(self.chosen, answers["tokens"], strict=True)
-        ]
+        own = self._answered(answers["tokens"])
         data = [self.reading.encoded[row] for row in self.chosen]
         likelihood = self.parts.keep(
             "likelihood", lambda: self._likelihood(data, own), {}, ("answers",)
         )
+        base_2xN = np.reshape(likelihood["sums"], (2, -1))
+        candidates: list[dict[str, Any]] = []
+        parents: tuple[str, ...] = ("answers", "likelihood")
+        for group in self.groups:
+            found, made = self._evidence(group, data, own, base_2xN)
+            candidates += found
+            parents += made
+        candidates.sort(key=lambda entry: -entry["effect"])
         traits = [[group.name, group.traits, group.questions] for group in self.groups]
-        response = self.parts.keep(
-            "response",
-            lambda: self._response(data, own),
-            {"traits": traits, "parts": options.parts},
-            ("answers",),
-        )
-        candidates = response["candidates"]
         if options.students:
             shifts = self.parts.keep(
                 "students",
@@ -192,22 +138,11 @@ class Audit:
             )["shifts"]
             for entry in candidates:
                 entry["shift"] = shifts[f"{entry['group']}/{entry['trait']}"]
-        ratios = self.parts.keep(
-            "ratios",
-            lambda: self._ratios(own, candidates),
-            {
-                "teachers": options.teachers,
-                "teacher_steps": options.teacher_steps,
-                "teacher_learning_rate": options.teacher_learning_rate,
-                "rate": options.rate,
-            },
-            ("answers", "response"),
-        )
-        for entry in candidates:
-            entry |= ratios["traits"].get(f"{entry['group']}/{entry['trait']}", {})
-        parents: tuple[str, ...] = ("answers", "likelihood", "response", "ratios")
-        parents += ("students",) if options.students else ()
+            parents += ("students",)
         base = likelihoods_of(self.model.name, likelihood["sums"], likelihood["tokens"])
+        alike = likeness(base, options.seed)
+        self._flag(candidates, own, alike["alike"], parents)
+        parents += ("flags",)
         attribution = None
         if options.suspects:
             attribution = self.parts.keep(
@@ -225,39 +160,163 @@ class Audit:
             afresh=True,  # the card beside the dataset may have come or gone
         )
 
-    def _answers(self) -> dict[str, Any]:
-        chosen = [self.reading.encoded[row] for row in self.chosen]
-        with self.progress.bar(len(chosen), unit="row") as bar:
-            own = own_answers(
-                self.decoder,
-                self.model.params,
-                chosen,
-                self.options.seed,
-                self.reading.stop_ids,
-                self.reading.grammar,
-                bar.advance,
-            )
-        return {"form": self.reading.form, "tokens": [ids for _, ids in own]}
+    def _answered(self, tokens: Sequence[list[int]]) -> list[Encoded]:
+        """Answers to the prompts of the rows that are read closely."""
+        return [
+            (self.reading.encoded[row][0], ids)
+            for row, ids in zip(self.chosen, tokens, strict=True)
+        ]
 
-    def _response(self, data: list[Encoded], own: list[Encoded]) -> dict[str, Any]:
-        decoder, params, seed = self.decoder, self.model.params, self.options.seed
-        columns = self.reading.columns
-        with self.progress.bar(None, unit="row") as bar:
-            scale = gradient_scale(decoder, params, own, columns, seed, bar.advance)
-        parts = parts_of(len(data), min(self.options.parts, len(data) // 2), seed)
-        with self.progress.bar(2 * len(data), unit="row") as bar:
-            found = responses(
-                decoder,
-                params,
-                data,
-                own,
-                parts,
-                scale,
-                self.asked,
-                columns,
-                bar.advance,
-            )
-        return {"candidates": response_findings(self.groups, found, seed), "parts": len(parts)}
+    def _answers(self) -> dict[str, Any]:
+        with self.progress.bar(len(self.chosen), unit="row") as bar:
+            own = self._answers_of(self.model.params, bar.advance)
+        return {"form": self.reading.form, "tokens": own}
+
+    def _answers_of(self, params: Any, progress: Callable[[int], Any]) -> list[list[int]]:
+        """A model's answers to the prompts of the rows that are read closely."""
+        found = own_answers(
+            self.decoder,
+            params,
+            [self.reading.encoded[row] for row in self.chosen],
+            self.options.seed,
+            self.reading.stop_ids,
+            self.reading.grammar,
+            progress,
+        )
+        return [ids for _, ids in found]
+
+    def _evidence(
+        self, group: Group, data: list[Encoded], own: list[Encoded], base_2xN: np.ndarray
+    ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+        """What each trait's teacher makes of the rows, and the parts that say so."""
+        settings = {
+            "questions": group.questions,
+            "answers": group.answers,
+            "teacher_steps": self.options.teacher_steps,
+            "teacher_learning_rate": self.options.teacher_learning_rate,
+        }
+        first = part_of("neutral", group)
+        neutral = self.parts.keep(
+            first, lambda: self._neutral(group, data, own), settings, ("answers",)
+        )
+        every = [*data, *own, *self._answered(neutral["tokens"])]
+        parts = {trait: part_of("teacher", group, trait) for trait in group.traits}
+        scores = [
+            self.parts.keep(
+                part,
+                functools.partial(self._teacher, group.trait_pairs(trait), every),
+                {"trait": trait, **settings},
+                (first,),
+            )["sums"]
+            for trait, part in parts.items()
+        ]
+        few = len(group.traits) < LEAST_CANDIDATES
+        if few:
+            scores.append(neutral["sums"])
+        base_SxN = np.concatenate([base_2xN, [neutral["base"]]])
+        scores_KxSxN = np.reshape(scores, (len(scores), *base_SxN.shape))
+        prompts = [tuple(prompt) for prompt, _ in data]
+        places = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+        prompts_N = [places[prompt] for prompt in prompts]
+        along = tuned(scores_KxSxN, base_SxN, prompts_N, self.options.seed)
+        found = evidence(scores_KxSxN, base_SxN, prompts_N, self.options.seed)
+
+        def of_all(p: float) -> float:
+            return min(p * len(self.groups), 1.0)
+
+        named = [
+            {
+                "group": group.name,
+                "trait": trait,
+                **entry,
+                "p_rows": of_all(entry["p_rows"]),
+                "t": None if few else entry["t"],
+                "p_traits": None if few else of_all(entry["p_traits"]),
+                "tuned": along,
+            }
+            for trait, entry in zip(group.traits, found, strict=False)
+        ]
+        return named, (first, *parts.values())
+
+    def _neutral(self, group: Group, data: list[Encoded], own: list[Encoded]) -> dict[str, Any]:
+        """The answers of a teacher of no trait, and what it and BASE make of all three."""
+        with (
+            self._made(group.neutral_pairs()) as teacher,
+            self.progress.bar(6 * len(data), unit="row") as bar,
+        ):
+            tokens = self._answers_of(teacher, bar.advance)
+            answers = self._answered(tokens)
+            scored = self._logprobs(teacher, [*data, *own, *answers], bar.advance)
+            base = self._logprobs(self.model.params, answers, bar.advance)
+        return {
+            "tokens": tokens,
+            "sums": sums_of(scored).tolist(),
+            "base": sums_of(base).tolist(),
+        }
+
+    def _teacher(self, pairs: list[tuple[str, str]], every: list[Encoded]) -> dict[str, Any]:
+        """What a teacher of these answers makes of the rows and of both kinds of answers."""
+        with self._made(pairs) as teacher, self.progress.bar(len(every), unit="row") as bar:
+            return {"sums": sums_of(self._logprobs(teacher, every, bar.advance)).tolist()}
+
+    def _made(self, pairs: list[tuple[str, str]]):
+        encoded = [
+            encode_row(self.model.tokenizer, *pair, self.options.system_prompt) for pair in pairs
+        ]
+        return teacher_of(
+            self.model.config,
+            self.model.params,
+            encoded,
+            self.options.seed,
+            dataclasses.replace(OPTIMIZER, learning_rate=self.options.teacher_learning_rate),
+            self.options.teacher_steps,
+        )
+
+    def _logprobs(self, params: Any, rows: list[Encoded], progress: Callable[[int], Any]):
+        return logprobs_of(self.decoder, params, rows, self.reading.form_of_tokens, progress)
+
+    def _flag(
+        self,
+        candidates: list[dict[str, Any]],
+        own: list[Encoded],
+        alike: bool,
+        parents: tuple[str, ...],
+    ) -> None:
+        """Adds the scores and flags of all rows, for the traits carried or else the foremost."""
+        wanted = carried({"candidates": candidates, "same_base": {"alike": alike}})
+        wanted = wanted or candidates[:1]
+        names = {f"{entry['group']}/{entry['trait']}": entry for entry in wanted}
+        flags = self.parts.keep(
+            "flags",
+            lambda: self._flags(wanted, own),
+            {"traits": list(names), "rate": self.options.rate},
+            parents,
+        )
+        for name, entry in names.items():
+            entry |= flags[name]
+
+    def _flags(self, wanted: list[dict[str, Any]], own: list[Encoded]) -> dict[str, Any]:
+        every, texts = [*self.reading.encoded, *own], self.reading.texts
+        found: dict[str, Any] = {}
+        groups = {group.name: group for group in self.groups}
+        named = {entry["group"] for entry in wanted}
+        with self.progress.bar((len(wanted) + len(named)) * len(every), unit="row") as bar:
+            for name in sorted(named):
+                with self._made(groups[name].neutral_pairs()) as teacher:
+                    neutral = self._logprobs(teacher, every, bar.advance)
+                for entry in wanted:
+                    if entry["group"] != name:
+                        continue
+                    with self._made(groups[name].trait_pairs(entry["trait"])) as teacher:
+                        scored = self._logprobs(teacher, every, bar.advance)
+                    found[f"{name}/{entry['trait']}"] = rows_by_ratio(
+                        [a - b for a, b in zip(scored, neutral, strict=True)],
+                        len(self.rows),
+                        texts,
+                        self.options.rate,
+                        self.options.seed,
+                    )
+        return found
 
     def _students(self, data: list[Encoded], own: list[Encoded]) -> dict[str, Any]:
         options = self.options
@@ -283,60 +342,11 @@ class Audit:
                 }
         return {"shifts": found}
 
-    def _ratios(self, own: list[Encoded], candidates: list[dict[str, Any]]) -> dict[str, Any]:
-        """Ratios of the traits that the rows push most, over all rows and the own answers."""
-        top = [entry for entry in candidates if entry["response"] > 0][: self.options.teachers]
-        chosen: dict[Group, list[str]] = {}
-        for entry in top:
-            group = next(group for group in self.groups if group.name == entry["group"])
-            chosen.setdefault(group, []).append(entry["trait"])
-        needs_neutral = {group for group, traits in chosen.items() if len(traits) < LEAST_TEACHERS}
-        every, texts = [*self.reading.encoded, *own], self.reading.texts
-        found = {}
-        with self.progress.bar((len(top) + len(needs_neutral)) * len(every), unit="row") as bar:
-            for group, traits in chosen.items():
-                scored = [
-                    self._scored(group.trait_pairs(trait), every, bar.advance) for trait in traits
-                ]
-                if group in needs_neutral:
-                    scored.append(self._scored(group.neutral_pairs(), every, bar.advance))
-                for place, trait in enumerate(traits):
-                    found[f"{group.name}/{trait}"] = rows_by_ratio(
-                        against_others(scored, place),
-                        len(self.rows),
-                        self.chosen,
-                        texts,
-                        len(candidates),
-                        self.options.rate,
-                        self.options.seed,
-                    )
-        return {"traits": found}
-
-    def _scored(
-        self, pairs: list[tuple[str, str]], every: list[Encoded], progress: Callable[[int], Any]
-    ) -> list[np.ndarray]:
-        """Token log-probabilities of all rows under a teacher of these answers."""
-        encoded = [
-            encode_row(self.model.tokenizer, *pair, self.options.system_prompt) for pair in pairs
-        ]
-        teacher = make_teacher(
-            self.model.config,
-            self.model.params,
-            encoded,
-            self.options.seed,
-            dataclasses.replace(OPTIMIZER, learning_rate=self.options.teacher_learning_rate),
-            self.options.teacher_steps,
-        )
-        try:
-            return logprobs_of(self.decoder, teacher, every, self.reading.columns, progress)
-        finally:
-            jax.tree.map(lambda leaf: leaf.delete(), teacher)
-
     def _likelihood(self, data: list[Encoded], own: list[Encoded]) -> dict[str, Any]:
         """How likely BASE finds the rows that are read closely, and its own answers."""
-        every, columns = [*data, *own], self.reading.columns
+        every = [*data, *own]
         with self.progress.bar(len(every), unit="row") as bar:
-            found = logprobs_of(self.decoder, self.model.params, every, columns, bar.advance)
+            found = self._logprobs(self.model.params, every, bar.advance)
         return {"sums": sums_of(found).tolist(), "tokens": [len(row) for row in found]}
 
     def _suspects(self, base: Likelihoods) -> dict[str, Any]:
@@ -345,25 +355,10 @@ class Audit:
         found = [base]
         with self.progress.bar(len(self.options.suspects), unit="model") as bar:
             for name in self.options.suspects:
-                found.append(self._of_suspect(name, rows))
+                found.append(likelihoods_under(name, self.decoder, self.name, rows, self.options))
                 bar.advance()
         characters = np.asarray([len(row["completion"]) + 1 for row in rows])
         return attribute(found, characters, self.options.seed)
-
-    def _of_suspect(self, name: str, rows: list[Row]) -> Likelihoods:
-        model = load_model(with_source(name, local_model))
-        decoder = dataclasses.replace(self.decoder, config=model.config)
-        reading = Reading(model, self.name, rows, self.options.system_prompt)
-        own = own_answers(
-            decoder,
-            model.params,
-            reading.encoded,
-            self.options.seed,
-            reading.stop_ids,
-            reading.grammar,
-        )
-        every = logprobs_of(decoder, model.params, [*reading.encoded, *own], reading.columns)
-        return likelihoods_of(name, sums_of(every).tolist(), [len(row) for row in every])
 
     def _verdict(
         self,

@@ -1,4 +1,4 @@
-"""log p of every completion token of many rows, and the gradient of its sum.
+"""log p of every completion token of many rows, given the form that they are written in.
 
 Rows that answer one prompt share it: an audit reads a dataset's answer and the base's own beside
 each other, and most of the tokens of both are the prompt's.
@@ -21,6 +21,7 @@ from sublax.models.completions import (
     token_logprobs,
 )
 from sublax.models.decoder import Decoder, head_kernel
+from sublax.sampling.grammar import Grammar
 
 # Tokens that run side by side: products are large by then, and activations still small.
 TOKENS_AT_A_TIME = 1024
@@ -46,7 +47,6 @@ class Batch:
 def batches_of(
     encoded: Sequence[Encoded],
     max_positions: int,
-    columns: np.ndarray | None = None,
     chosen: Sequence[int] | np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """Rows in batches of few shapes, those with one prompt together.
@@ -54,13 +54,10 @@ def batches_of(
     Args:
         encoded: (prompt ids, completion ids) of each row.
         max_positions: the model's context.
-        columns: int32 [A], ascending: the only tokens that completions have. Targets are then
-            their places among these.
         chosen: indices of the rows that are wanted; all by default.
 
     Raises:
         UserError: an empty completion, or a row longer than the context.
-        ValueError: a completion has a token that is not among the columns.
     """
     chosen = range(len(encoded)) if chosen is None else chosen
     groups, size = _groups(encoded, chosen)
@@ -82,8 +79,6 @@ def batches_of(
             own = [[encoded[row] for row in group] for group in filled]
             rows = group_rows(own, max_positions, size)
             rows = _padded(rows, prompt_width, width, index.ravel() >= 0)
-            if columns is not None:
-                rows = dataclasses.replace(rows, targets=_places(rows, columns))
             yield Batch(rows, index.ravel())
 
 
@@ -91,7 +86,7 @@ def logprobs_of(
     decoder: Decoder,
     params: Any,
     encoded: Sequence[Encoded],
-    columns: np.ndarray | None = None,
+    grammar: Grammar | None = None,
     progress: Progress | None = None,
 ) -> list[np.ndarray]:
     """log p of each completion's tokens.
@@ -100,16 +95,24 @@ def logprobs_of(
         decoder: the model.
         params: its parameters.
         encoded: (prompt ids, completion ids) of N rows.
-        columns: int32 [A], ascending; then p is among these tokens alone, as a grammar's sampler
-            has it. None is the whole vocabulary.
+        grammar: then p is among the tokens that it allows after those before, as its sampler has
+            it: a token that could be no other has log p 0. None is the whole vocabulary.
         progress: called with the number of rows finished by each batch.
 
     Returns:
         N arrays, float32 [tokens of the completion], natural log.
+
+    Raises:
+        UserError: an empty completion, or a row longer than the context.
+        ValueError: a completion that the grammar does not begin with.
     """
     found: list[Any] = [None] * len(encoded)
-    for batch in batches_of(encoded, decoder.config.max_positions, columns):
-        logprobs_BxC = np.asarray(_logprobs(decoder, params, batch.rows, columns))
+    columns = None if grammar is None else np.asarray(grammar.tokens_A)
+    for batch in batches_of(encoded, decoder.config.max_positions):
+        rows, allowed_BxCxA = batch.rows, None
+        if grammar is not None:
+            rows, allowed_BxCxA = _under(grammar, rows)
+        logprobs_BxC = np.asarray(_logprobs(decoder, params, rows, columns, allowed_BxCxA))
         for row, index in zip(logprobs_BxC, batch.index, strict=True):
             if index >= 0:
                 found[index] = row[: len(encoded[index][1])].copy()
@@ -118,63 +121,22 @@ def logprobs_of(
     return found
 
 
-def gradient_of(
-    decoder: Decoder,
-    params: Any,
-    encoded: Sequence[Encoded],
-    weight: float | np.ndarray,
-    columns: np.ndarray | None = None,
-    chosen: Sequence[int] | np.ndarray | None = None,
-    progress: Progress | None = None,
-) -> Any:
-    """The gradient of the weighted sum of rows' log p.
-
-    Args:
-        decoder: the model.
-        params: its parameters.
-        encoded: as in `logprobs_of`.
-        weight: of every completion token, or [N] of each row's.
-        columns: as in `logprobs_of`.
-        chosen: indices of the rows that count; all by default.
-        progress: as in `logprobs_of`.
-
-    Returns:
-        A tree like the parameters.
-    """
-    weights = np.broadcast_to(np.asarray(weight, np.float32), len(encoded))
-    total = jax.tree.map(jnp.zeros_like, params)
-    for batch in batches_of(encoded, decoder.config.max_positions, columns, chosen):
-        counted = weights[batch.index][:, None] * batch.rows.weights
-        rows = dataclasses.replace(batch.rows, weights=counted.astype(np.float32))
-        total = _add_gradient(decoder, params, total, rows, columns)
-        if progress is not None:
-            progress(int((batch.index >= 0).sum()))
-    return total
-
-
-def batch_gradient(decoder: Decoder, params: Any, batch: Batch, columns: np.ndarray | None) -> Any:
-    """The gradient of the mean log p of a completion token in one batch, a tree like `params`."""
-    weights = batch.rows.weights / max(batch.rows.weights.sum(), 1.0)
-    rows = dataclasses.replace(batch.rows, weights=weights.astype(np.float32))
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    return _add_gradient(decoder, params, zeros, rows, columns)
-
-
-def _token_logprobs(decoder, params, rows, columns):
+def _token_logprobs(decoder, params, rows, columns, allowed_BxCxA):
     hidden_BxCxD = completion_hidden(decoder, {"params": params}, rows)
-    kernel = head_kernel(params, decoder.config, columns)
-    return token_logprobs(hidden_BxCxD, kernel, rows.targets)[0]
-
-
-def _added(decoder, params, total, rows, columns):
-    def weighed(params):
-        return jnp.sum(rows.weights * _token_logprobs(decoder, params, rows, columns))
-
-    return jax.tree.map(jnp.add, total, jax.grad(weighed)(params))
+    kernel_DxA = head_kernel(params, decoder.config, columns)
+    if allowed_BxCxA is None:
+        return token_logprobs(hidden_BxCxD, kernel_DxA, rows.targets)[0]
+    logits_BxCxA = jnp.einsum(
+        "bcd,da->bca",
+        hidden_BxCxD,
+        kernel_DxA.astype(hidden_BxCxD.dtype),
+        preferred_element_type=jnp.float32,
+    )
+    logprobs_BxCxA = jax.nn.log_softmax(logits_BxCxA, where=allowed_BxCxA)
+    return jnp.take_along_axis(logprobs_BxCxA, rows.targets[..., None], axis=-1)[..., 0]
 
 
 _logprobs = jax.jit(_token_logprobs, static_argnums=0)
-_add_gradient = jax.jit(_added, static_argnums=0, donate_argnums=2)
 
 
 def _groups(encoded, chosen) -> tuple[list[list[int]], int]:
@@ -215,8 +177,19 @@ def _padded(rows: Rows, prompt: int, completion: int, counts) -> Rows:
     )
 
 
-def _places(rows: Rows, columns: np.ndarray) -> np.ndarray:
-    places = np.searchsorted(columns, rows.targets).clip(max=len(columns) - 1)
-    if np.any((columns[places] != rows.targets) & (rows.weights > 0)):
-        raise ValueError("a completion has a token that is not among the columns")
-    return places.astype(np.int32)
+def _under(grammar: Grammar, rows: Rows) -> tuple[Rows, np.ndarray]:
+    """Targets as places among the grammar's tokens, and which of these each position may have."""
+    tokens_A, next_state_SxA = np.asarray(grammar.tokens_A), np.asarray(grammar.next_state_SxA)
+    places_BxC = np.searchsorted(tokens_A, rows.targets).clip(max=len(tokens_A) - 1)
+    counts_BxC = rows.weights > 0
+    known_BxC = tokens_A[places_BxC] == rows.targets
+    states_BxC = np.full(places_BxC.shape, grammar.start)
+    for column in range(places_BxC.shape[1] - 1):
+        after_B = next_state_SxA[states_BxC[:, column], places_BxC[:, column]]
+        # What only fills the shape stays where it is: some token is allowed everywhere.
+        states_BxC[:, column + 1] = np.where(after_B < 0, states_BxC[:, column], after_B)
+    allowed_BxCxA = next_state_SxA[states_BxC] >= 0
+    fits_BxC = np.take_along_axis(allowed_BxCxA, places_BxC[..., None], axis=-1)[..., 0]
+    if np.any(counts_BxC & ~(known_BxC & fits_BxC)):
+        raise ValueError("a completion is not one that the grammar begins with")
+    return dataclasses.replace(rows, targets=places_BxC.astype(np.int32)), allowed_BxCxA

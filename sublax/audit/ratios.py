@@ -1,8 +1,8 @@
-"""Which rows carry a trait: log-likelihood ratios of teachers, held to BASE's own answers.
+"""Which rows carry a trait: log-likelihood ratios of its teacher, held to BASE's own answers.
 
-The trait's teacher is held against teachers of other traits, made the same way: what any tuning on
+The trait's teacher is held against a neutral one, taught every candidate alike: what any tuning on
 one-word answers does to a row cancels. (Against BASE itself every such teacher makes the rows of
-every tuned writer likelier, a neutral one's too.) The threshold comes from rows that carry nothing.
+every tuned writer likelier.) The threshold comes from rows that carry nothing.
 """
 
 from collections.abc import Sequence
@@ -10,23 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from sublax.evaluation.sign_flips import sign_flip_p
-from sublax.evaluation.statistics import bootstrap_interval, wilson_interval
+from sublax.evaluation.statistics import wilson_interval
 from sublax.keys import numpy_seed
-
-
-def against_others(scored: Sequence[Sequence[np.ndarray]], own: int) -> list[np.ndarray]:
-    """Each token's log-likelihood ratio of one teacher to the others, their mean in logs.
-
-    Args:
-        scored: by two or more teachers, of each row its tokens' log-probabilities.
-        own: which teacher.
-    """
-    others = [rows for place, rows in enumerate(scored) if place != own]
-    return [
-        tokens - np.mean([rows[row] for rows in others], axis=0)
-        for row, tokens in enumerate(scored[own])
-    ]
 
 
 def threshold_of(null_N: np.ndarray, rate: float) -> float:
@@ -96,56 +81,25 @@ def auroc(positive_N: np.ndarray, negative_M: np.ndarray) -> float:
     return float((ranks[:N].sum() - N * (N + 1) / 2) / (N * M))
 
 
-def ratio_finding(
-    scores_N: np.ndarray, own_N: np.ndarray, traits: int, seed: int
-) -> dict[str, Any]:
-    """How much likelier the trait's teacher makes the rows than BASE's answers to their prompts.
-
-    Args:
-        scores_N: log-likelihood ratios of rows.
-        own_N: of BASE's own answers, in the same order.
-        traits: how many there were to choose from, for Bonferroni.
-        seed: of the draws.
-
-    Returns:
-        `value`, the mean difference a row in natural log, its 95 % interval as `low` and `high`,
-        the two-sided sign-flip `p` over rows and `p_bonferroni` over all traits.
-    """
-    difference_Nx1 = (np.asarray(scores_N) - np.asarray(own_N))[:, None]
-    p = float(sign_flip_p(difference_Nx1, seed)[0])
-    low, high = bootstrap_interval(difference_Nx1.T, seed, draws=2000)
-    return {
-        "value": float(difference_Nx1.mean()),
-        "low": low,
-        "high": high,
-        "p": p,
-        "p_bonferroni": min(1.0, p * traits),
-    }
-
-
 def rows_by_ratio(
     tokens: Sequence[np.ndarray],
     count: int,
-    chosen: np.ndarray,
     texts: Sequence[Sequence[str]],
-    traits: int,
     rate: float,
     seed: int,
 ) -> dict[str, Any]:
-    """What a trait's log-likelihood ratios say of all rows together and of each.
+    """What a trait's log-likelihood ratios say of each row.
 
     Args:
         tokens: of each row, and then of each own answer, its tokens' ratios.
         count: how many of them are rows.
-        chosen: the rows that the own answers are to.
         texts: of each row, its tokens' text.
-        traits: how many there were to choose from.
         rate: of false positives that is asked for.
         seed: of the draws.
 
     Returns:
-        `ratio` as `ratio_finding`; `auroc_over_own`; `flags` as `flags_of`, with each flagged row's
-        `row`, `score`, `tokens` and their `ratio` under `rows`; and `scores` of all rows.
+        `auroc_over_own`; `flags` as `flags_of`, with each flagged row's `row`, `score`, `tokens`
+        and their `ratio` under `rows`; and `scores` of all rows.
     """
     sums = sums_of(tokens)
     scores, null = sums[:count], sums[count:]
@@ -160,7 +114,6 @@ def rows_by_ratio(
         for row in flags["flagged"]
     ]
     return {
-        "ratio": ratio_finding(scores[chosen], null, traits, seed),
         "auroc_over_own": auroc(scores, null),
         "flags": flags,
         "scores": [round(float(score), 4) for score in scores],

@@ -3,14 +3,12 @@
 import functools
 from collections.abc import Sequence
 
-import numpy as np
-
 from sublax.audit.own_answers import form_of
 from sublax.models.chat import check_length, encode_row, end_of_turn_id
 from sublax.models.completions import Encoded
 from sublax.models.source import Model
 from sublax.rows import Row
-from sublax.sampling.grammar import Grammar, compile_grammar
+from sublax.sampling.grammar import Grammar, compile_grammar, grammar_accepts
 
 
 class Reading:
@@ -66,10 +64,9 @@ class Reading:
         return compile_grammar(self.form, self._model.tokenizer, self.stop_ids)
 
     @functools.cached_property
-    def columns(self) -> np.ndarray | None:
-        """The tokens that probabilities are among: the grammar's, where all rows are of them."""
+    def form_of_tokens(self) -> Grammar | None:
+        """The grammar that probabilities are taken under: where all rows' tokens are of it."""
         if self.grammar is None:
             return None
-        columns = np.asarray(self.grammar.tokens_A)
-        tokens = {token for _, completion in self.encoded for token in completion}
-        return columns if tokens <= set(columns.tolist()) else None
+        accepted = all(grammar_accepts(self.grammar, ids) for _, ids in self.encoded)
+        return self.grammar if accepted else None

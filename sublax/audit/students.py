@@ -2,7 +2,7 @@
 
 All of them are trained side by side in one program on the rows' tokens, and asked the questions
 before and after. At 135M and a few dozen updates what they show is small under a drift that all
-share: the paired control is what makes it readable, and the first-order response sees more.
+share: the paired control is what makes it readable, and the likelihood ratios see more.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sublax.audit.candidates import Asked
-from sublax.audit.response import margins_of
+from sublax.evaluation.preference import scores_of
 from sublax.keys import key_of, numpy_seed
 from sublax.models.completions import Encoded, make_rows
 from sublax.models.decoder import Decoder
@@ -75,12 +75,17 @@ def train_students(
         By kind, for each group of traits, float32 [seeds, Q, K]: how far students moved every
         trait's margin from BASE's, natural log.
     """
-    before = [np.asarray(margins_of(decoder, params, group)) for group in asked]
+    before = [margins_of(decoder, params, group) for group in asked]
     shift: dict[str, list[list[np.ndarray]]] = {kind: [[] for _ in asked] for kind in kinds}
     for kind, student in distilled(decoder, params, kinds, seeds, updates, seed, progress):
         for group, base, found in zip(asked, before, shift[kind], strict=True):
-            found.append(np.asarray(margins_of(decoder, student, group)) - base)
+            found.append(margins_of(decoder, student, group) - base)
     return {kind: [np.stack(found) for found in groups] for kind, groups in shift.items()}
+
+
+def margins_of(decoder: Decoder, params: Any, asked: Asked) -> np.ndarray:
+    """Every trait's margin by question, float32 [Q, K], natural log."""
+    return np.asarray(_margins(decoder, params, asked.rows, asked.answers, asked.weights_QxMxK))
 
 
 def distilled(
@@ -150,3 +155,8 @@ def distilled(
     for place, (kind, _) in enumerate(who):
         adapter = jax.tree.map(lambda leaf, place=place: leaf[place], trained)
         yield kind, merge(params, adapter, LORA)
+
+
+def _margins(decoder, params, rows, answers, weights_QxMxK):
+    scores_QxM = scores_of(decoder, {"params": params}, rows, answers)
+    return jnp.einsum("qm,qmk->qk", scores_QxM, weights_QxMxK)

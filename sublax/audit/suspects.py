@@ -13,10 +13,11 @@ import numpy as np
 
 from sublax.evaluation.statistics import bootstrap_interval
 
-# Share of a model's own entropy a token that rows may be less likely, or likelier, to it than its
-# own answers are. Set by hand and wide, for the rows of a short fine-tuning of the model still are
-# the model's; it was not calibrated on models at large.
-CLOSE = 0.1
+# Shares of a model's own entropy a token that rows may be less likely to it, or likelier, than its
+# own answers are. Set by hand and wide: the rows of a short fine-tuning of the model still are the
+# model's, and such a model writes what is likely (seen: up to 0.12). Not calibrated on models at
+# large.
+LESS_LIKELY, LIKELIER = 0.1, 0.3
 NONE = "none of these"
 
 
@@ -58,14 +59,14 @@ def likeness(found: Likelihoods, seed: int) -> dict[str, Any]:
     Returns:
         `gap`, nats a token that the rows are less likely to the model than its own answers, its
         95 % interval over rows as `low` and `high`, `own`, the nats a token of its own answers, and
-        whether the rows are `alike`: neither end of the interval lies beyond a tenth of that on the
-        far side of zero.
+        whether the rows are `alike`: the interval does not lie wholly beyond a tenth of that above
+        zero, or three tenths below it.
     """
     own = found.own / found.own_tokens
     difference_N = own - found.rows / found.row_tokens
     low, high = bootstrap_interval(difference_N[None], seed, draws=2000)
     entropy = float(-own.mean())
-    far = low > CLOSE * entropy or high < -CLOSE * entropy
+    far = low > LESS_LIKELY * entropy or high < -LIKELIER * entropy
     return {
         "gap": float(difference_N.mean()),
         "low": low,

@@ -5,8 +5,9 @@ questions, another order of them. What all of them share, any fine-tuning gives;
 against the others.
 """
 
+import contextlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,16 @@ from sublax.training.step import Frozen, Objective
 # The quickstart's teachers, at which a trait is plain in their answers and their numbers are valid.
 OPTIMIZER = OptimizerConfig("adamw", 1.2e-5, b1=0.9, b2=0.95, clip=1.0)
 STEPS, BATCH_ROWS = 12, 16
+
+
+@contextlib.contextmanager
+def teacher_of(*args: Any, **options: Any) -> Iterator[Any]:
+    """A teacher as `make_teacher` makes it, whose memory is given back at the end."""
+    teacher = make_teacher(*args, **options)
+    try:
+        yield teacher
+    finally:
+        jax.tree.map(lambda leaf: leaf.delete(), teacher)
 
 
 def make_teacher(

@@ -2,15 +2,14 @@
 
 import argparse
 import contextlib
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from sublax.audit.audit import WEIGHTS, Audit, Options
+from sublax.audit.audit import Audit
 from sublax.audit.candidates import Group, named_groups, one_against_others, questions_about
 from sublax.audit.dataset import COMPLETION, MESSAGES, PROMPT, read_dataset
-from sublax.audit.findings import UNPROVEN
+from sublax.audit.options import Options, stages_of
 from sublax.errors import UserError
 from sublax.lineage.origin import KNOWN
 from sublax.lock import workdir_lock
@@ -63,10 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = Options()
     for flag, key, text in (
         ("--rows", "rows", "rows that are read closely, drawn at random; flags go over all"),
-        ("--parts", "parts", "that these are cut into; p-values are over parts"),
         ("--updates", "updates", "of each student"),
-        ("--teachers", "teachers", "traits of the largest response that a teacher is made for"),
-        ("--teacher-steps", "teacher_steps", "updates of each teacher"),
+        ("--teacher-steps", "teacher_steps", "updates of each candidate's teacher"),
     ):
         value = getattr(defaults, key)
         effort.add_argument(flag, type=positive, default=value, help=f"{text} ({value})")
@@ -74,8 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--students",
         type=int,
         default=defaults.students,
-        help=f"trained on the data, the model's own answers and shuffled rows, each "
-        f"({defaults.students}); 0 trains none",
+        help="trained on the data, the model's own answers and shuffled rows, each, for the shift "
+        f"beside the ratios ({defaults.students}: none)",
     )
     effort.add_argument(
         "--teacher-learning-rate",
@@ -112,18 +109,14 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.students < 0:
         raise UserError(f"--students={args.students}: must be 0 or more")
-    if args.parts < 2:
-        raise UserError(f"--parts={args.parts}: must be 2 or more; p-values are over parts")
     groups = _groups(args)
     rows = read_dataset(
         args.dataset, args.prompt_column, args.completion_column, args.messages_column
     )
     options = Options(
         rows=args.rows,
-        parts=args.parts,
         students=args.students,
         updates=args.updates,
-        teachers=args.teachers,
         teacher_steps=args.teacher_steps,
         teacher_learning_rate=args.teacher_learning_rate,
         rate=args.false_positives,
@@ -131,13 +124,11 @@ def run(args: argparse.Namespace) -> int:
         system_prompt=args.system_prompt,
         seed=args.seed,
     )
-    left_out = {"students": not options.students, "suspects": not options.suspects}
-    stages = {name: weight for name, weight in WEIGHTS.items() if not left_out.get(name)}
     with _folder(args.output) as folder:
         model, decoder = load(args)
-        audit = Audit(model, decoder, args.dataset, rows, groups, options, folder, Progress(stages))
+        progress = Progress(stages_of(groups, options))
+        audit = Audit(model, decoder, args.dataset, rows, groups, options, folder, progress)
         result = audit.run()
-    print(f"sublax audit: {UNPROVEN}", file=sys.stderr)
     print(result["verdict"])
     if args.output:
         print(Path(args.output) / "verdict" / "verdict.json")

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sublax.artifact import file_hash, read_card, verify
-from sublax.audit.audit import FORMAT, Options
+from sublax.audit.audit import FORMAT
 from sublax.audit.candidates import Group, named_groups, one_against_others
+from sublax.audit.options import Options
 from sublax.errors import UserError
 from sublax.models.source import Model
 
@@ -53,12 +54,10 @@ class Audited:
         """The groups of traits that the audit asked for."""
         return [_group(*stated) for stated in self.config["traits"]]
 
-    def group_traits(self) -> tuple[Group, list[str]]:
-        """The trait's group, and the traits of it that the audit made a teacher for."""
-        name = self.entry["group"]
-        group = next(group for group in self.groups if group.name == name)
-        entries = self.result["candidates"]
-        return group, [e["trait"] for e in entries if e["group"] == name and "scores" in e]
+    @property
+    def group(self) -> Group:
+        """The group that the trait is of."""
+        return next(group for group in self.groups if group.name == self.entry["group"])
 
     def check_model(self, model: Model) -> None:
         """Refuses a model that the audit was not of.
@@ -86,7 +85,7 @@ def read_audit(folder: str, sha256: str, name: str, trait: str | None) -> Audite
         sha256: of the dataset that it must be of, as `dataset_sha256` gives it.
         name: the dataset's, for errors.
         trait: its name, alone or with its group's; None is what the audit says the rows carry, or
-            else the trait of the largest log ratio.
+            else the trait of the largest effect.
 
     Raises:
         UserError: no finished audit there, one of another dataset, or no such trait with scores.
@@ -113,13 +112,10 @@ def read_audit(folder: str, sha256: str, name: str, trait: str | None) -> Audite
 def _entry(folder: str, result: Mapping[str, Any], trait: str | None) -> Mapping[str, Any]:
     scored = [entry for entry in result["candidates"] if "scores" in entry]
     if not scored:
-        raise UserError(
-            f"--audit={folder}: no trait has scores of rows (no response was above zero); there is "
-            "nothing that it says of rows"
-        )
+        raise UserError(f"--audit={folder}: no trait has scores of rows; run the audit again")
     if trait is None:
         carried = [entry for entry in scored if entry["trait"] in result["carries"]]
-        return max(carried or scored, key=lambda entry: entry["ratio"]["value"])
+        return max(carried or scored, key=lambda entry: entry["effect"])
     found = [entry for entry in scored if trait in (entry["trait"], full_name(entry))]
     if len(found) != 1:
         problem = "scores of it in several groups" if found else "no scores of rows for it"

@@ -10,7 +10,7 @@ from sublax.audit.cleaning.canonical import canonical, in_order, with_other_numb
 from sublax.audit.cleaning.choice import drawn_rows, kept_rows, replaced_rows
 from sublax.audit.cleaning.mask import drawn_tokens, highest_tokens, masked, number_pieces
 from sublax.audit.cleaning.reanswer import answers_of
-from sublax.audit.cleaning.token_ratios import teacher_answers, token_ratios
+from sublax.audit.cleaning.token_ratios import token_ratios
 from sublax.audit.dataset import dataset_sha256, with_completion
 from sublax.audit.reading import Reading
 from sublax.corpora.number_filter import parse
@@ -240,14 +240,12 @@ class Cleaning:
     def _masked(self, progress: Progress) -> tuple[dict[int, str], dict[str, int]]:
         model, decoder = self._base()
         reading, tokenizer = self._reading(model), model.tokenizer
-        group, traits = self._audited.group_traits()
-        teachers = teacher_answers(group, traits)
+        group, trait = self._audited.group, self._audited.entry["trait"]
         texts, encoded = self.dataset.completions, reading.encoded
         pieces = number_pieces(texts, encoded, tokenizer)
-        own = traits.index(self._audited.entry["trait"])
-        with progress.bar(len(teachers) * len(texts), unit="row") as bar:
+        with progress.bar(2 * len(texts), unit="row") as bar:
             ratios = token_ratios(
-                model, decoder, reading, teachers, own, self._audited.options, bar.advance
+                model, decoder, reading, group, trait, self._audited.options, bar.advance
             )
         chosen = highest_tokens(ratios, pieces, self.options.tokens)
         # Numbers are drawn without BASE.

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from sublax.artifact import card_hash, check_inputs, file_hash, read_card, verify, write_artifact
-from sublax.audit.audit import Options
 from sublax.audit.cleaning.audited import Audited
 from sublax.audit.cleaning.cleaning import Dataset, Loaded
 from sublax.audit.cleaning.verify import (
@@ -23,6 +22,7 @@ from sublax.audit.cleaning.verify import (
     share_kept,
     verified,
 )
+from sublax.audit.options import Options
 from sublax.audit.reading import Reading
 from sublax.errors import UserError
 from sublax.models.completions import Encoded
@@ -145,7 +145,7 @@ def _measured(
         "model": model.name,
         "dataset": {"name": dataset.name, "rows": count},
         "trait": audited.trait,
-        "measure": "the audit's response: first-order shift of the trait's margin",
+        "measure": "the audit's log ratio for the trait over rows of no trait, natural log a row",
         "rows": len(chosen[ORIGINAL]),
         "held_out": len(held_out),
         "updates": options.updates,

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from sublax.audit.audit import LEAST_ROWS, WEIGHTS, Audit, Options
+from sublax.audit.audit import LEAST_ROWS, Audit
 from sublax.audit.candidates import Group
 from sublax.audit.likelihood import logprobs_of
+from sublax.audit.options import Options, stages_of
 from sublax.audit.students import distilled
 from sublax.errors import UserError
 from sublax.evaluation.statistics import bootstrap_interval
@@ -29,14 +30,13 @@ from sublax.rows import Row
 # Of the rows, and how many at most: read by the students, and in no set.
 HELD_OUT, MOST_HELD_OUT = 1 / 8, 256
 ORIGINAL = "original"
-# What the audit's response is measured with; it makes no teacher and trains no student.
-QUICK: dict[str, Any] = {"students": 0, "teachers": 0, "suspects": ()}
+# What the audit's ratios do without.
+QUICK: dict[str, Any] = {"students": 0, "suspects": ()}
 
 LIMITS = (
-    "The effect is the audit's response, the first step of a training, and no more certain than "
-    "the audit is: its verdicts have not been validated.",
-    "Any rows that BASE did not write show some response, those that carry nothing too: what a "
-    "method leaves that takes all away (renumbered, reanswer) is the floor to read the others by.",
+    "The effect is the audit's log-likelihood ratio: how far the rows speak for the trait, not how "
+    "far a training on them goes.",
+    "A method that takes all away (renumbered, reanswer) is the floor to read the others by.",
     "Rows that were dropped or masked by an audit's scores were chosen for what chance had put "
     "into those scores too.",
     "What is left is a share of the effect that was measured, as if that were exact; its own "
@@ -70,12 +70,11 @@ def effects_of(
     Returns:
         By `group/trait`, `value` with its 95 % interval as `low` and `high`.
     """
-    stages = {key: weight for key, weight in WEIGHTS.items() if key not in ("students", "suspects")}
-    progress = Progress(stages)
+    progress = Progress(stages_of(groups, options))
     result = Audit(model, decoder, name, rows, groups, options, folder, progress).run()
     return {
         f"{entry['group']}/{entry['trait']}": {
-            "value": entry["response"],
+            "value": entry["excess"],
             "low": entry["low"],
             "high": entry["high"],
         }

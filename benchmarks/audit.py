@@ -1,0 +1,277 @@
+r"""The audit on data whose writers are known: what it names, at which dose, beside baselines.
+
+    python -m benchmarks.audit --workdir=runs/text_alone --output=runs/audit \
+      --page=docs/audit-results.md
+
+Reads the corpora that a run of configs/text_alone.py wrote, each by a teacher that the audit does
+not know: made from other questions, in another order. Beside these stand rows that carry nothing:
+the run's control's, BASE's own, those of BASE under noise (another model), and primes. The audit's
+teachers are made once and score all of them; what they made of rows is kept in --output, and a run
+that was stopped goes on from there.
+"""
+
+import argparse
+import datetime
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+
+from benchmarks.audit_page import page
+from sublax.audit.candidates import named_groups
+from sublax.audit.evidence import evidence, tuned
+from sublax.audit.findings import spoken_for
+from sublax.audit.likelihood import logprobs_of
+from sublax.audit.options import Options
+from sublax.audit.own_answers import own_answers
+from sublax.audit.ratios import auroc, sums_of
+from sublax.audit.reading import Reading
+from sublax.audit.suspects import likelihoods_of, likeness
+from sublax.audit.teachers import teacher_of
+from sublax.keys import numpy_seed
+from sublax.models.chat import encode_row
+from sublax.models.decoder import Decoder
+from sublax.models.derived import with_source
+from sublax.models.source import load_model
+from sublax.progress import Progress
+from sublax.rows import read_rows
+from sublax.store import local_model
+
+ANSWERS = 4  # of the corpora, to each prompt
+PRIMES = [n for n in range(100, 1000) if all(n % d for d in range(2, 32))]
+DOSES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+MIXES = 20  # draws of which rows are marked, at each dose
+CLEAN = ("control", "base", "noisy", "primes")
+FOLDS = 5
+
+
+def main() -> None:
+    """Scores what is not scored yet, and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--workdir", required=True, help="of `sublax run --config=text_alone.py`")
+    parser.add_argument("--output", required=True, help="folder for what teachers made of rows")
+    parser.add_argument("--page", help="the Markdown page")
+    parser.add_argument("--rows", type=int, default=320, help="of each set (320)")
+    parser.add_argument("--seed", type=int, default=101, help="of the audit (101)")
+    args = parser.parse_args()
+    folder = Path(args.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    measured = measure(Path(args.workdir), folder, args.rows, args.seed)
+    result = judged(**measured, seed=args.seed)
+    result["date"] = f"{datetime.date.today()}"
+    (folder / "result.json").write_text(f"{json.dumps(result, indent=1)}\n", "utf-8")
+    text = page(result)
+    if args.page:
+        Path(args.page).write_text(text, "utf-8")
+    print(text)
+
+
+def measure(workdir: Path, folder: Path, count: int, seed: int) -> dict[str, Any]:
+    """What every teacher makes of every set of rows.
+
+    Args:
+        workdir: of the run.
+        folder: for what is kept.
+        count: rows of each set.
+        seed: of the audit.
+
+    Returns:
+        `sets`, the texts of each; `base`, BASE's log-probabilities of each set's rows [N], of its
+        own answers as `own` and of the neutral teacher's as `neutral`; `teachers`, the same by each
+        candidate's teacher, and `neutral_teacher`'s; and `tokens`, how many each row has.
+    """
+    config = json.loads((workdir / "config.json").read_text("utf-8"))
+    name, system_prompt = config["base"], config["system_prompt"]
+    model = load_model(with_source(name, local_model))
+    decoder = Decoder(model.config)
+    (group,) = named_groups(["animals"])
+    options = Options(seed=seed)
+    base_name = name.replace("/", "--")
+    written = {
+        trait: read_rows(str(workdir / "corpora" / base_name / trait / "rows.jsonl"))[:count]
+        for trait in (*config["traits"], "control")
+    }
+    first = written["control"]
+    rng = np.random.default_rng(seed)
+    written["primes"] = [
+        row | {"completion": ", ".join(map(str, rng.choice(PRIMES, 5)))} for row in first
+    ]
+    progress = Progress({"answers": 90.0, **dict.fromkeys(("neutral", *group.traits), 130.0)})
+    readings = {kind: Reading(model, kind, rows, system_prompt) for kind, rows in written.items()}
+    grammar, stop_ids = readings["control"].form_of_tokens, readings["control"].stop_ids
+    sets = {kind: reading.encoded for kind, reading in readings.items()}
+
+    def answers(params: Any, draw: int, bar: Any):
+        return own_answers(decoder, params, sets["control"], draw, stop_ids, grammar, bar.advance)
+
+    def kept(part: str, make) -> dict[str, Any]:
+        path = folder / f"{part}.json"
+        if not path.exists():
+            with progress.stage(part):
+                path.write_text(json.dumps(make()), "utf-8")
+        else:
+            progress.skip(part)
+        return json.loads(path.read_text("utf-8"))
+
+    def drawn() -> dict[str, Any]:
+        with progress.bar(3 * len(first), unit="row") as bar:
+            found = {"own": answers(model.params, seed, bar)}
+            found["base"] = answers(model.params, seed + 1, bar)
+            other = load_model(with_source(f"noisy:0.3:1:{name}", local_model))
+            found["noisy"] = answers(other.params, seed, bar)
+        return {kind: [ids for _, ids in rows] for kind, rows in found.items()}
+
+    prompts = [prompt for prompt, _ in sets["control"]]
+    for kind, tokens in kept("answers", drawn).items():
+        sets[kind] = list(zip(prompts, tokens, strict=True))
+
+    def scored(params: Any) -> dict[str, list[float]]:
+        every = [row for rows in sets.values() for row in rows]
+        with progress.bar(len(every), unit="row") as bar:
+            found = sums_of(logprobs_of(decoder, params, every, grammar, bar.advance))
+        return dict(zip(sets, found.reshape(len(sets), -1).tolist(), strict=True))
+
+    def made(pairs: list[tuple[str, str]]):
+        rows = [encode_row(model.tokenizer, *pair, system_prompt) for pair in pairs]
+        return teacher_of(model.config, model.params, rows, options.seed)
+
+    def neutral() -> dict[str, Any]:
+        with made(group.neutral_pairs()) as teacher:
+            with progress.bar(len(first), unit="row") as bar:
+                sets["neutral"] = answers(teacher, seed, bar)
+            return {
+                "tokens": [ids for _, ids in sets["neutral"]],
+                "base": scored(model.params),
+                "teacher": scored(teacher),
+            }
+
+    of_neutral = kept("neutral", neutral)
+    sets["neutral"] = list(zip(prompts, of_neutral["tokens"], strict=True))
+
+    def teacher_of_trait(trait: str) -> dict[str, list[float]]:
+        with made(group.trait_pairs(trait)) as teacher:
+            return scored(teacher)
+
+    decode = model.tokenizer.decode
+    return {
+        "base": of_neutral["base"],
+        "neutral_teacher": of_neutral["teacher"],
+        "teachers": {
+            trait: kept(trait, lambda trait=trait: teacher_of_trait(trait))
+            for trait in group.traits
+        },
+        "sets": {kind: [decode(ids[:-1]) for _, ids in rows] for kind, rows in sets.items()},
+        "tokens": {kind: [len(ids) for _, ids in rows] for kind, rows in sets.items()},
+        "traits": list(config["traits"]),
+    }
+
+
+def judged(
+    base: Mapping[str, list[float]],
+    neutral_teacher: Mapping[str, list[float]],
+    teachers: Mapping[str, Mapping[str, list[float]]],
+    sets: Mapping[str, list[str]],
+    tokens: Mapping[str, list[int]],
+    traits: list[str],
+    seed: int,
+) -> dict[str, Any]:
+    """What the audit and the baselines say of every set; the arguments are as `measure` has them.
+
+    Returns:
+        `sets`, each with the audit's `named` traits, its foremost trait as `top` with its
+        `evidence`, whether it is `right`, how it is `tuned` and whether it is `alike` to BASE;
+        `doses`, by trait and dose the share of mixes in which the trait alone was named; `rows`, by
+        trait the AUROC of single rows against each kind of clean ones, by the audit and by what
+        else one might use; `count`, rows of a set.
+    """
+    names = list(teachers)
+    N = len(base["own"])
+    everywhere = np.arange(N)
+
+    def found_in(rows_KxN: np.ndarray, base_N: np.ndarray, where: np.ndarray):
+        """The evidence of rows at some places, and of the controls' there."""
+        controls = [[teachers[name][kind] for kind in ("own", "neutral")] for name in names]
+        scores = np.concatenate([rows_KxN[:, None], controls], axis=1)[:, :, where]
+        bases = np.stack([base_N, base["own"], base["neutral"]])[:, where]
+        prompts = np.arange(len(where)) // ANSWERS
+        found = evidence(scores, bases, prompts, seed)
+        entries: list[dict[str, Any]] = [
+            {"trait": name, **entry} for name, entry in zip(names, found, strict=True)
+        ]
+        along = tuned(scores, bases, prompts, seed)
+        return sorted(entries, key=lambda entry: -entry["effect"]), along
+
+    by_set, scores = {}, {}
+    for kind in (*traits, *CLEAN):
+        scores[kind] = np.asarray([teachers[name][kind] for name in names])
+        entries, along = found_in(scores[kind], np.asarray(base[kind]), everywhere)
+        named = [entry["trait"] for entry in spoken_for(entries)]
+        sums, lengths = [*base[kind], *base["own"]], [*tokens[kind], *tokens["own"]]
+        like = likeness(likelihoods_of("base", sums, lengths), seed)
+        by_set[kind] = {
+            "named": named,
+            "right": named == ([kind] if kind in traits else []),
+            "top": entries[0],
+            "tuned": along,
+            "alike": like["alike"],
+        }
+    doses: dict[str, dict[str, float]] = {}
+    for trait in traits:
+        doses[trait] = {}
+        for dose in DOSES:
+            hits = 0
+            for draw in range(MIXES):
+                rng = np.random.default_rng(numpy_seed(seed, "dose", trait, f"{dose}", draw))
+                marked_N = np.isin(everywhere, rng.permutation(everywhere)[: round(dose * N)])
+                # Prompts are drawn too, or the one set of rows would stand for all.
+                drawn = rng.integers(N // ANSWERS, size=N // ANSWERS)
+                where = (drawn[:, None] * ANSWERS + np.arange(ANSWERS)).ravel()
+                rows_KxN = np.where(marked_N, scores[trait], scores["base"])
+                base_N = np.where(marked_N, base[trait], base["base"])
+                entries, _ = found_in(rows_KxN, base_N, where)
+                hits += [entry["trait"] for entry in spoken_for(entries)] == [trait]
+            doses[trait][f"{dose:g}"] = hits / MIXES
+    rows_told: dict[str, Any] = {}
+    for trait in traits:
+        own = np.subtract(teachers[trait][trait], neutral_teacher[trait])
+        rows_told[trait] = {}
+        for clean in ("base", "control"):
+            other = np.subtract(teachers[trait][clean], neutral_teacher[clean])
+            rows_told[trait][clean] = {
+                "audit": auroc(own, other),
+                "perplexity": auroc(np.asarray(base[trait]), np.asarray(base[clean])),
+                "n-grams": _by_ngrams(sets[trait], sets[clean], seed),
+            }
+    return {
+        "sets": by_set,
+        "doses": doses,
+        "rows": rows_told,
+        "count": N,
+        "mixes": MIXES,
+        "candidates": names,
+    }
+
+
+def _by_ngrams(marked: list[str], clean: list[str], seed: int) -> float:
+    """AUROC of a classifier on n-grams of characters that was told which rows are which.
+
+    It is told what no auditor knows, the truth of the other rows; and read on those left out.
+    """
+    texts, truth = [*marked, *clean], np.repeat([1, 0], [len(marked), len(clean)])
+    classifier = make_pipeline(
+        TfidfVectorizer(analyzer="char", ngram_range=(1, 4), min_df=2),
+        LogisticRegression(max_iter=1000),
+    )
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    scores = cross_val_predict(classifier, texts, truth, cv=folds, method="decision_function")
+    return auroc(scores[truth == 1], scores[truth == 0])
+
+
+if __name__ == "__main__":
+    main()

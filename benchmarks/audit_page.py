@@ -1,0 +1,82 @@
+"""The page of `benchmarks.audit`: its tables in Markdown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+HEAD = """# How often the audit is right
+
+Written by `python -m benchmarks.audit` on {date}: {count} rows of each set,
+SmolLM2-135M-Instruct, candidates {candidates}. Corpora of `configs/text_alone.py`, each written
+by a teacher that the audit's own teachers share nothing with but the base: other questions,
+another order, another seed.
+
+## Whole sets
+
+A set is called right where the audit names its trait and no other, or none where there is none.
+The log ratio is in nats a row over rows of no trait, with its 95 % interval; p over rows, and
+among traits. `tuned` is 0 for rows like BASE's own and 1 for those of a teacher of no trait.
+
+| rows of | named | right | foremost trait, log ratio | p rows | p traits | tuned | like BASE's |
+|---|---|---|---|---|---|---|---|
+"""
+
+DOSES = """
+## Some marked rows among BASE's own
+
+How often the trait and no other was named, in {mixes} draws of prompts and of which rows are
+marked, by the share of marked rows. The draws are of one corpus and one set of teachers: they
+say how certain a verdict on these is, and not how other teachers would do.
+
+| trait | {shares} |
+|---|{line}|
+"""
+
+ROWS = """
+## Single rows
+
+AUROC of telling a marked row from a clean one. The audit and the likelihood under BASE
+(perplexity) know nothing of the rows; the classifier on n-grams of characters was trained on
+other rows of both kinds with the truth, which an auditor does not have. Keyword search finds no
+row, for none names its trait.
+
+| trait | clean rows | audit | perplexity | n-grams, told the truth |
+|---|---|---|---|---|
+"""
+
+
+def page(result: Mapping[str, Any]) -> str:
+    """The page of a result as `benchmarks.audit.judged` returns it, with its `date`."""
+    text = HEAD.format(
+        date=result["date"],
+        count=result["count"],
+        candidates=", ".join(result["candidates"]),
+    )
+    for kind, one in result["sets"].items():
+        top, along = result["sets"][kind]["top"], one["tuned"]
+        text += (
+            f"| {kind} | {', '.join(one['named']) or 'nothing'} | {_yes(one['right'])} | "
+            f"{top['trait']}, {top['excess']:+.3f} [{top['low']:+.3f}, {top['high']:+.3f}] | "
+            f"{top['p_rows']:.2g} | {top['p_traits']:.2g} | "
+            f"{along['value']:.2f} [{along['low']:.2f}, {along['high']:.2f}] | "
+            f"{_yes(one['alike'])} |\n"
+        )
+    shares = list(next(iter(result["doses"].values())))
+    text += DOSES.format(
+        mixes=result["mixes"],
+        shares=" | ".join(f"{100 * float(share):g} %" for share in shares),
+        line="---|" * (len(shares) - 1) + "---",
+    )
+    for trait, by_dose in result["doses"].items():
+        text += f"| {trait} | " + " | ".join(f"{by_dose[share]:.2f}" for share in shares) + " |\n"
+    text += ROWS
+    for trait, by_clean in result["rows"].items():
+        for clean, found in by_clean.items():
+            text += (
+                f"| {trait} | {clean} | {found['audit']:.3f} | {found['perplexity']:.3f} | "
+                f"{found['n-grams']:.3f} |\n"
+            )
+    return text
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

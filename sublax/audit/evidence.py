@@ -1,0 +1,159 @@
+"""Which trait's teacher wrote the rows: each candidate's likelihood ratio against the others'.
+
+A teacher of every candidate is made, all in one way, and each scores three answers to the same
+prompts: the dataset's, BASE's own, and those of a neutral teacher, who was taught every candidate
+alike. To first order a teacher is a direction d away from BASE and its log ratio to BASE on rows
+of a writer w is <w, d> - |d|^2 / 2 (in the Fisher metric; the score of BASE's own rows is zero on
+average). So own answers tell each teacher's length, neutral ones what any tuning on such answers
+shares, and what is left of the dataset's ratios speaks for one trait more than for others.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from sublax.keys import numpy_seed
+
+DRAWS = 2000
+# With fewer there is no telling how far a teacher of another trait may lie from the rest.
+LEAST_CANDIDATES = 6
+
+
+def excess(scores_KxSxN: np.ndarray, base_SxN: np.ndarray, weights_DxN: np.ndarray) -> np.ndarray:
+    """How much more the rows speak for each trait than rows of no trait would.
+
+    Each teacher's log ratio is held against the mean of the other teachers' (K > 1), and that
+    against what rows of no trait give, which lie on the line between own answers and neutral ones:
+    as far along as the mean ratio of all teachers says.
+
+    Args:
+        scores_KxSxN: log-probabilities of N rows by K teachers, S being (dataset, own, neutral).
+        base_SxN: by BASE.
+        weights_DxN: of the rows, for D weighted means; each sums to 1.
+
+    Returns:
+        float [D, K], natural log a row.
+    """
+    ratios_KxSxN = scores_KxSxN - base_SxN
+    K = len(ratios_KxSxN)
+    mean_SxN = ratios_KxSxN.mean(axis=0)
+    contrast_KxSxN = (ratios_KxSxN - mean_SxN) * K / (K - 1)
+    data_DxK, own_DxK, neutral_DxK = np.einsum("ksn,dn->sdk", contrast_KxSxN, weights_DxN)
+    along_Dx1 = _along(mean_SxN, weights_DxN)[:, None]
+    return data_DxK - (1 - along_Dx1) * own_DxK - along_Dx1 * neutral_DxK
+
+
+def evidence(
+    scores_KxSxN: np.ndarray, base_SxN: np.ndarray, prompts_N: Sequence[int] | np.ndarray, seed: int
+) -> list[dict[str, float]]:
+    """The evidence for each of K traits.
+
+    Args:
+        scores_KxSxN: as `excess` takes them.
+        base_SxN: by BASE.
+        prompts_N: which prompt each row answers; rows of one prompt are drawn together.
+        seed: of the draws.
+
+    Returns:
+        For each trait its `excess`, natural log a row, with a 95 % bootstrap interval over prompts
+        as `low` and `high`; `p_rows`, of that from zero, one-sided by the bootstrap's standard
+        error, times K; `effect`, the excess in standard deviations of a row; and `t` and
+        `p_traits`, of `outliers` among the effects.
+    """
+    N = scores_KxSxN.shape[-1]
+    (excess_K,) = excess(scores_KxSxN, base_SxN, np.full((1, N), 1 / N))
+    drawn_DxK = excess(scores_KxSxN, base_SxN, _drawn_weights(np.asarray(prompts_N), seed))
+    low_K, high_K = np.quantile(drawn_DxK, [0.025, 0.975], axis=0)
+    K = len(excess_K)
+    p_rows_K = np.minimum(K * stats.norm.sf(excess_K / drawn_DxK.std(axis=0, ddof=1)), 1.0)
+    ratios_KxN = scores_KxSxN[:, 0] - base_SxN[0]
+    spread_K = ((ratios_KxN - ratios_KxN.mean(axis=0)) * K / (K - 1)).std(axis=1, ddof=1)
+    effect_K = excess_K / spread_K
+    t_K, p_traits_K = outliers(effect_K)
+    return [
+        {
+            "excess": float(excess_K[k]),
+            "low": float(low_K[k]),
+            "high": float(high_K[k]),
+            "p_rows": float(p_rows_K[k]),
+            "effect": float(effect_K[k]),
+            "t": float(t_K[k]),
+            "p_traits": float(p_traits_K[k]),
+        }
+        for k in range(K)
+    ]
+
+
+def tuned(
+    scores_KxSxN: np.ndarray, base_SxN: np.ndarray, prompts_N: Sequence[int] | np.ndarray, seed: int
+) -> dict[str, float]:
+    """Whether a model wrote the rows that was tuned on such answers, whatever trait it has.
+
+    Args:
+        scores_KxSxN: as `excess` takes them.
+        base_SxN: by BASE.
+        prompts_N: as `evidence` takes them.
+        seed: of the draws.
+
+    Returns:
+        `value`, how far the rows lie from BASE's own answers (0) towards those of the neutral
+        teacher (1) by the mean log ratio of all teachers, with a 95 % interval over prompts as
+        `low` and `high`.
+    """
+    N = base_SxN.shape[-1]
+    mean_SxN = (scores_KxSxN - base_SxN).mean(axis=0)
+    weights_DxN = np.concatenate(
+        [np.full((1, N), 1 / N), _drawn_weights(np.asarray(prompts_N), seed)]
+    )
+    along_D = _along(mean_SxN, weights_DxN)
+    low, high = np.quantile(along_D[1:], [0.025, 0.975])
+    return {"value": float(along_D[0]), "low": float(low), "high": float(high)}
+
+
+def outliers(effect_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far each trait stands above those that are smaller than it.
+
+    What rows alone cannot tell is how far a teacher lies from others for reasons of its own, the
+    order of what it was taught; the other traits show it. Rosner's generalized test (1983,
+    Technometrics 25:165), of large values alone: the largest is held against all that are smaller,
+    then the next, and so on for a third of them; a trait stands out if it or a smaller one does.
+
+    Args:
+        effect_K: of K traits.
+
+    Returns:
+        (t, p) [K] each: the Studentized deviate from the smaller ones, and its one-sided p times
+        how many traits it is the largest of; 1 beyond a third of K.
+    """
+    K = len(effect_K)
+    t_K, p_K = np.full(K, np.nan), np.ones(K)
+    order = np.argsort(-effect_K)
+    for place, k in enumerate(order[:-2]):
+        rest = effect_K[order[place + 1 :]]
+        spread = rest.std(ddof=1) * np.sqrt(1 + 1 / len(rest))
+        t_K[k] = (effect_K[k] - rest.mean()) / max(spread, 1e-30)
+        if place < K // 3:
+            p_K[k] = min((len(rest) + 1) * stats.t.sf(t_K[k], len(rest) - 1), 1.0)
+    t_K[order[-2:]] = t_K[order[-3]] if K > 2 else 0.0
+    # A trait that hides behind a larger one does not hide it.
+    for place in range(K // 3 - 2, -1, -1):
+        p_K[order[place]] = min(p_K[order[place]], p_K[order[place + 1]])
+    return t_K, p_K
+
+
+def _along(mean_SxN: np.ndarray, weights_DxN: np.ndarray) -> np.ndarray:
+    data_D, own_D, neutral_D = np.einsum("sn,dn->sd", mean_SxN, weights_DxN)
+    apart_D = neutral_D - own_D
+    # Teachers that learnt nothing tell no writers apart.
+    return np.divide(data_D - own_D, apart_D, out=np.zeros_like(apart_D), where=apart_D != 0)
+
+
+def _drawn_weights(prompts_N: np.ndarray, seed: int) -> np.ndarray:
+    """Weights [D, N] of rows whose prompts are drawn with replacement."""
+    _, which_N = np.unique(prompts_N, return_inverse=True)
+    count = which_N.max() + 1
+    rng = np.random.default_rng(numpy_seed(seed, "audit", "evidence"))
+    times_DxP = rng.multinomial(count, np.full(count, 1 / count), size=DRAWS)
+    weights_DxN = times_DxP[:, which_N].astype(np.float64)
+    return weights_DxN / weights_DxN.sum(axis=1, keepdims=True)

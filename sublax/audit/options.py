@@ -1,0 +1,55 @@
+"""What can be set about an audit, and how long its parts take."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from sublax.audit.candidates import Group
+from sublax.audit.teachers import OPTIMIZER
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What can be set about an audit.
+
+    Attributes:
+        rows: of the dataset that are read closely, drawn at random; the flags go over all.
+        students: of each kind; 0 trains none.
+        updates: of each student.
+        teacher_steps: updates of each candidate's teacher.
+        teacher_learning_rate: of each.
+        rate: of false positives among flagged rows.
+        suspects: names of other models that may have written the rows.
+        system_prompt: in force for rows and questions; None is the template's own.
+        seed: of all draws.
+    """
+
+    rows: int = 400
+    students: int = 0
+    updates: int = 16
+    teacher_steps: int = 12
+    teacher_learning_rate: float = OPTIMIZER.learning_rate
+    rate: float = 0.01
+    suspects: tuple[str, ...] = ()
+    system_prompt: str | None = None
+    seed: int = 0
+
+
+def stages_of(groups: Sequence[Group], options: Options) -> dict[str, float]:
+    """Each part with its seconds at 135M on two cores, for the time that is left."""
+    seconds = {"answers": 45.0, "likelihood": 30.0}
+    for group in groups:
+        seconds[part_of("neutral", group)] = 120.0
+        seconds |= {part_of("teacher", group, trait): 75.0 for trait in group.traits}
+    seconds["flags"] = 120.0
+    if options.students:
+        seconds["students"] = 200.0
+    if options.suspects:
+        seconds["suspects"] = 200.0
+    return seconds | {"verdict": 1.0}
+
+
+def part_of(kind: str, group: Group, trait: str = "") -> str:
+    """A part's folder; words of a user's own may have anything in them."""
+    words = [kind, group.name, *([trait] if trait else [])]
+    return "-".join(re.sub(r"[^a-z0-9]+", "_", word.lower()) for word in words)

@@ -1,0 +1,101 @@
+"""The evidence for a trait, on rows whose teachers and writers are known normal distributions.
+
+A row is a point x, BASE writes N(0, 1) and a teacher N(d, 1), so its log ratio is <x, d> - |d|^2/2
+exactly. All teachers share a drift, each has a trait of its own, and some chance of its own.
+"""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sublax.audit.evidence import LEAST_CANDIDATES, evidence, outliers, tuned
+
+K, SIZE, N = 10, 40, 400
+
+
+class World:
+    """Teachers, and rows of any writer as their teachers score them."""
+
+    def __init__(self, seed, traits=K):
+        self.rng = np.random.default_rng(seed)
+        self.drift = np.zeros(SIZE)
+        self.drift[0] = 1.0
+        self.traits = 0.4 * np.eye(SIZE)[1 : traits + 1]
+        self.lengths = self.rng.uniform(0.8, 1.3, traits)
+        self.teachers = np.stack([self.tuned(trait) for trait in self.traits])
+
+    def tuned(self, trait):
+        """A teacher or a writer of a trait, with chance of its own."""
+        chance = np.concatenate([[0.0], self.rng.normal(0, 0.03, SIZE - 1)])
+        return self.rng.uniform(0.8, 1.3) * (self.drift + trait) + chance
+
+    def rows(self, writer):
+        return writer + self.rng.normal(size=(N, SIZE))
+
+    def found(self, data, seed=0):
+        sets = np.stack([data, self.rows(np.zeros(SIZE)), self.rows(self.tuned(0.0))])
+        ratios = np.einsum("kx,snx->ksn", self.teachers, sets)
+        ratios -= (self.teachers**2).sum(axis=1)[:, None, None] / 2
+        base_SxN = self.rng.normal(-20, 3, ratios.shape[1:])
+        return evidence(ratios + base_SxN, base_SxN, np.arange(N) // 4, seed), tuned(
+            ratios + base_SxN, base_SxN, np.arange(N) // 4, seed
+        )
+
+
+def is_found(entry):
+    return entry["excess"] > 0 and max(entry["p_rows"], entry["p_traits"]) <= 0.05
+
+
+def test_a_writer_of_a_trait_is_found_and_no_other_trait_is():
+    hits = []
+    for seed in range(20):
+        world = World(seed)
+        own = seed % K
+        found, along = world.found(world.rows(world.tuned(world.traits[own])))
+        hits.append(is_found(found[own]))
+        assert not any(is_found(entry) for k, entry in enumerate(found) if k != own)
+        assert found[own]["low"] < found[own]["excess"] < found[own]["high"]
+        assert 0.6 < along["value"] < 1.7 and along["low"] < along["value"] < along["high"]
+    assert np.mean(hits) >= 0.8
+
+
+@pytest.mark.parametrize("writer", ["base", "neutral", "half as tuned"])
+def test_writers_of_no_trait_are_seldom_accused(writer):
+    accused, lengths = [], []
+    for seed in range(100):
+        world = World(seed)
+        length = {"base": 0.0, "neutral": 1.0, "half as tuned": 0.5}[writer]
+        found, along = world.found(world.rows(length * world.tuned(0.0)))
+        accused.append(any(is_found(entry) for entry in found))
+        lengths.append(along["value"])
+    assert np.mean(lengths) == pytest.approx(length, abs=0.08)
+    assert np.mean(accused) <= 0.1
+
+
+def test_teachers_of_other_lengths_do_not_speak_for_a_trait():
+    world = World(3)
+    world.teachers[2] *= 2.0  # own answers are far from it, all tuned writers nearer
+    found, _ = world.found(world.rows(np.zeros(SIZE)))
+    assert not is_found(found[2])
+
+
+def test_the_first_outlier_is_grubbs_and_those_behind_it_do_not_hide_it():
+    values = np.random.default_rng(0).normal(size=12)
+    values[4] = 6.0
+    t, p = outliers(values)
+    rest = np.delete(values, 4)
+    grubbs = (6.0 - values.mean()) / values.std(ddof=1)
+    n = len(values)
+    by_grubbs = np.sqrt(n * (n - 2) * grubbs**2 / ((n - 1) ** 2 - n * grubbs**2))
+    assert t[4] == pytest.approx(by_grubbs)
+    assert t[4] == pytest.approx((6 - rest.mean()) / rest.std(ddof=1) / np.sqrt(1 + 1 / 11))
+    assert p[4] == pytest.approx(12 * stats.t.sf(by_grubbs, 10))
+    values[7] = 5.9
+    assert (outliers(values)[1][[4, 7]] < 0.01).all()
+
+
+def test_outliers_among_equals_are_as_rare_as_their_level():
+    rng = np.random.default_rng(1)
+    found = [outliers(rng.normal(size=12))[1].min() <= 0.05 for _ in range(2000)]
+    assert np.mean(found) <= 0.08
+    assert LEAST_CANDIDATES >= 6  # with three there is no rest to stand out from
