@@ -14,6 +14,7 @@ from sublax.errors import UserError
 from sublax.lineage.origin import KNOWN
 from sublax.lock import workdir_lock
 from sublax.progress import Progress
+from sublax.report.audit import write_audit
 from sublax.rows import read_rows
 from sublax.verbs.model_arguments import add_model_arguments, load, positive
 
@@ -129,9 +130,11 @@ def run(args: argparse.Namespace) -> int:
         progress = Progress(stages_of(groups, options))
         audit = Audit(model, decoder, args.dataset, rows, groups, options, folder, progress)
         result = audit.run()
+        report = write_audit(folder) if args.output else None
     print(result["verdict"])
-    if args.output:
+    if report:
         print(Path(args.output) / "verdict" / "verdict.json")
+        print(report)
     unsure = args.require_origin and result["origin"]["verdict"] != KNOWN
     return FINDINGS if result["carries"] or unsure else 0
 

@@ -1,10 +1,11 @@
-"""`sublax report DIR`: the page of a run again, from its artifacts; of two runs, side by side."""
+"""`sublax report DIR`: the page of a run or an audit again; of two runs, side by side."""
 
 import argparse
 from pathlib import Path
 
 from sublax.errors import UserError
 from sublax.report.artifacts import read_config
+from sublax.report.audit import is_audit, write_audit
 from sublax.report.findings import OUTLINES, write_findings
 from sublax.report.page import write_report
 from sublax.store import Store, open_store
@@ -15,7 +16,9 @@ COMPARISON = "comparison.html"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
-    parser.add_argument("workdir", metavar="DIR", help="the folder that `sublax run` wrote")
+    parser.add_argument(
+        "workdir", metavar="DIR", help="the folder that `sublax run` or `sublax audit` wrote"
+    )
     parser.add_argument(
         "other", metavar="OTHER", nargs="?", help="another, to be set beside the first"
     )
@@ -47,8 +50,12 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.output is not None:
         raise UserError("--output is for the page of two runs; that of one is DIR/report.html")
-    of_stages = _experiment(store) in OUTLINES
-    report = write_findings(store.local) if of_stages else write_report(store.local)
+    if is_audit(store.local):
+        report = write_audit(store.local)
+    elif _experiment(store) in OUTLINES:
+        report = write_findings(store.local)
+    else:
+        report = write_report(store.local)
     store.push(report)
     store.push(store.local / "figures")
     print(report)
