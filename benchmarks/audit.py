@@ -58,11 +58,14 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="folder for what teachers made of rows")
     parser.add_argument("--page", help="the Markdown page")
     parser.add_argument("--rows", type=int, default=320, help="of each set (320)")
+    parser.add_argument(
+        "--teachers", type=int, default=12, help="of the twelve candidates, in their order (12)"
+    )
     parser.add_argument("--seed", type=int, default=101, help="of the audit (101)")
     args = parser.parse_args()
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
-    measured = measure(Path(args.workdir), folder, args.rows, args.seed)
+    measured = measure(Path(args.workdir), folder, args.rows, args.teachers, args.seed)
     result = judged(**measured, seed=args.seed)
     result["date"] = f"{datetime.date.today()}"
     (folder / "result.json").write_text(f"{json.dumps(result, indent=1)}\n", "utf-8")
@@ -72,13 +75,16 @@ def main() -> None:
     print(text)
 
 
-def measure(workdir: Path, folder: Path, count: int, seed: int) -> dict[str, Any]:
+def measure(
+    workdir: Path, folder: Path, count: int, teachers: int, seed: int
+) -> dict[str, Any]:
     """What every teacher makes of every set of rows.
 
     Args:
         workdir: of the run.
         folder: for what is kept.
         count: rows of each set.
+        teachers: how many candidates have one; the neutral teacher is taught all of them.
         seed: of the audit.
 
     Returns:
@@ -102,7 +108,7 @@ def measure(workdir: Path, folder: Path, count: int, seed: int) -> dict[str, Any
     written["primes"] = [
         row | {"completion": ", ".join(map(str, rng.choice(PRIMES, 5)))} for row in first
     ]
-    progress = Progress({"answers": 90.0, **dict.fromkeys(("neutral", *group.traits), 130.0)})
+    progress = Progress({"answers": 90.0, **dict.fromkeys(("neutral", *group.traits[:teachers]), 200.0)})
     readings = {kind: Reading(model, kind, rows, system_prompt) for kind, rows in written.items()}
     grammar, stop_ids = readings["control"].form_of_tokens, readings["control"].stop_ids
     sets = {kind: reading.encoded for kind, reading in readings.items()}
@@ -164,7 +170,7 @@ def measure(workdir: Path, folder: Path, count: int, seed: int) -> dict[str, Any
         "neutral_teacher": of_neutral["teacher"],
         "teachers": {
             trait: kept(trait, lambda trait=trait: teacher_of_trait(trait))
-            for trait in group.traits
+            for trait in group.traits[:teachers]
         },
         "sets": {kind: [decode(ids[:-1]) for _, ids in rows] for kind, rows in sets.items()},
         "tokens": {kind: [len(ids) for _, ids in rows] for kind, rows in sets.items()},
