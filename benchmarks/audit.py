@@ -75,9 +75,7 @@ def main() -> None:
     print(text)
 
 
-def measure(
-    workdir: Path, folder: Path, count: int, teachers: int, seed: int
-) -> dict[str, Any]:
+def measure(workdir: Path, folder: Path, count: int, teachers: int, seed: int) -> dict[str, Any]:
     """What every teacher makes of every set of rows.
 
     Args:
@@ -108,7 +106,9 @@ def measure(
     written["primes"] = [
         row | {"completion": ", ".join(map(str, rng.choice(PRIMES, 5)))} for row in first
     ]
-    progress = Progress({"answers": 90.0, **dict.fromkeys(("neutral", *group.traits[:teachers]), 200.0)})
+    progress = Progress(
+        {"answers": 90.0, **dict.fromkeys(("neutral", *group.traits[:teachers]), 200.0)}
+    )
     readings = {kind: Reading(model, kind, rows, system_prompt) for kind, rows in written.items()}
     grammar, stop_ids = readings["control"].form_of_tokens, readings["control"].stop_ids
     sets = {kind: reading.encoded for kind, reading in readings.items()}
