@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 
 from sublax.artifact import file_hash, versions
 from sublax.audit.candidates import Asked, Group, encode_group
+from sublax.audit.dataset import dataset_sha256
 from sublax.audit.evidence import LEAST_CANDIDATES, evidence, tuned
 from sublax.audit.findings import LIMITS, carried, shift_finding, verdict_line
 from sublax.audit.likelihood import logprobs_of
@@ -78,8 +77,7 @@ class Audit:
         self.model, self.decoder, self.name, self.rows = model, decoder, name, rows
         self.reading = Reading(model, name, rows, options.system_prompt)
         self.groups, self.options, self.progress = groups, options, progress
-        text = "\n".join(json.dumps(row, sort_keys=True) for row in rows)
-        self.sha256 = hashlib.sha256(text.encode()).hexdigest()
+        self.sha256 = dataset_sha256(rows)
         shared = {
             "model": {path.name: file_hash(path) for path in model.files},
             "dataset": self.sha256,
