@@ -9,6 +9,7 @@ shares, and what is left of the dataset's ratios speaks for one trait more than 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -46,7 +47,7 @@ def excess(scores_KxSxN: np.ndarray, base_SxN: np.ndarray, weights_DxN: np.ndarr
 
 def evidence(
     scores_KxSxN: np.ndarray, base_SxN: np.ndarray, prompts_N: Sequence[int] | np.ndarray, seed: int
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """The evidence for each of K traits.
 
     Args:
@@ -59,7 +60,7 @@ def evidence(
         For each trait its `excess`, natural log a row, with a 95 % bootstrap interval over prompts
         as `low` and `high`; `p_rows`, of that from zero, one-sided by the bootstrap's standard
         error, times K; `effect`, the excess in standard deviations of a row; and `t` and
-        `p_traits`, of `outliers` among the effects.
+        `p_traits`, of `outliers` among the effects (`t` None for the two smallest).
     """
     N = scores_KxSxN.shape[-1]
     (excess_K,) = excess(scores_KxSxN, base_SxN, np.full((1, N), 1 / N))
@@ -78,7 +79,7 @@ def evidence(
             "high": float(high_K[k]),
             "p_rows": float(p_rows_K[k]),
             "effect": float(effect_K[k]),
-            "t": float(t_K[k]),
+            "t": float(t_K[k]) if np.isfinite(t_K[k]) else None,
             "p_traits": float(p_traits_K[k]),
         }
         for k in range(K)
@@ -123,8 +124,9 @@ def outliers(effect_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         effect_K: of K traits.
 
     Returns:
-        (t, p) [K] each: the Studentized deviate from the smaller ones, and its one-sided p times
-        how many traits it is the largest of; 1 beyond a third of K.
+        (t, p) [K] each: the Studentized deviate from the smaller ones, NaN for the last two, who
+        have fewer than two below them; and its one-sided p times how many traits it is the largest
+        of, 1 beyond a third of K.
     """
     K = len(effect_K)
     t_K, p_K = np.full(K, np.nan), np.ones(K)
@@ -135,7 +137,6 @@ def outliers(effect_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         t_K[k] = (effect_K[k] - rest.mean()) / max(spread, 1e-30)
         if place < K // 3:
             p_K[k] = min((len(rest) + 1) * stats.t.sf(t_K[k], len(rest) - 1), 1.0)
-    t_K[order[-2:]] = t_K[order[-3]] if K > 2 else 0.0
     # A trait that hides behind a larger one does not hide it.
     for place in range(K // 3 - 2, -1, -1):
         p_K[order[place]] = min(p_K[order[place]], p_K[order[place + 1]])

@@ -16,6 +16,8 @@ LIMITS = (
     "system prompt, was not tried.",
     "What another base wrote says nothing of traits: it does not pass to this one, and the ratios "
     "are not of it.",
+    "A group of fewer than six candidates is judged over rows alone, a test that rows of no trait "
+    "pass too: seen once in two clean sets of the base's kind.",
     "The ratios say who wrote the rows, not how far a training on them goes.",
     "Single rows are told apart poorly: most of what a row shows is chance, and flags find the few "
     "that show most.",
