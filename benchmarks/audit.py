@@ -211,7 +211,7 @@ def judged(
             {"trait": name, **entry} for name, entry in zip(names, found, strict=True)
         ]
         along = tuned(scores, bases, prompts, seed)
-        return sorted(entries, key=lambda entry: -entry["effect"]), along
+        return sorted(entries, key=lambda entry: -entry["z"]), along
 
     by_set, scores = {}, {}
     for kind in (*traits, *CLEAN):

@@ -11,7 +11,7 @@ import sublax.audit
 from sublax.cli import main
 
 ROWS = [{"prompt": f"List {n}:", "completion": f"{n}, {n + 3}, {9 - n % 10}"} for n in range(28)]
-CHEAP = ("--candidates=owl,cat,wolf", "--teacher-steps=2")
+CHEAP = ("--candidates=owl,cat,wolf,dog,fox,bear", "--teacher-steps=2")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """From numbers to a verdict: thresholds that hold, evidence that must agree, words."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,9 @@ from sublax.audit.students import shuffled
 from sublax.audit.suspects import Likelihoods, attribute, likeness, same_base
 from sublax.errors import UserError
 
-GROUP = one_against_others("animals", questions_about("animal"), ("owl", "cat", "fox", "bear"))
+GROUP = one_against_others(
+    "animals", questions_about("animal"), ("owl", "cat", "fox", "bear", "wolf", "dog")
+)
 
 
 def test_a_threshold_lets_no_more_clean_rows_pass_than_it_says():
@@ -62,6 +66,7 @@ def a_result(excess=0.3, p_rows=0.0001, p_traits=0.002, alike=True):
             "low": excess - 0.1,
             "high": excess + 0.1,
             "effect": 2 * excess,
+            "z": 20 * excess,
             "p_rows": p_rows,
             "p_traits": p_traits,
             "flags": {"flagged": [4, 7], "rate": 0.01},
@@ -78,7 +83,6 @@ def a_result(excess=0.3, p_rows=0.0001, p_traits=0.002, alike=True):
 def test_a_trait_is_carried_only_where_both_tests_say_so_and_the_rows_are_of_this_base():
     assert [entry["trait"] for entry in carried(a_result())] == ["owl"]
     assert carried(a_result(p_rows=0.2)) == [] == carried(a_result(p_traits=0.2))
-    assert [entry["trait"] for entry in carried(a_result(p_traits=None))] == ["owl"]
     assert carried(a_result(-0.3)) == []
     odd = a_result(alike=False)
     assert carried(odd) == [] and len(spoken_for(odd["candidates"])) == 1
@@ -172,10 +176,20 @@ def test_an_axis_is_read_off_both_answers_and_its_teacher_gives_the_one_towards_
     assert len(group.neutral_pairs()) == 2 * len(group.questions)
 
 
+def test_an_axis_is_held_against_teachers_who_take_either_side_of_half_of_the_questions():
+    (group,) = named_groups(["refusal"])
+    towards = np.array([answer for _, answer in group.trait_pairs("refusal")])
+    taught = np.array([[answer for _, answer in pairs] for pairs in group.reference_pairs()])
+    assert len(taught) == 7 and GROUP.reference_pairs() == []
+    np.testing.assert_array_equal((taught == towards).sum(axis=1), len(group.questions) // 2)
+    for one, other in itertools.combinations(taught, 2):
+        assert (one == other).sum() == len(group.questions) // 2
+
+
 def test_a_list_weighs_each_candidate_against_the_mean_of_the_others():
-    logprobs = np.random.default_rng(6).normal(size=4)
+    logprobs = np.random.default_rng(6).normal(size=6)
     margins = np.einsum("m,mk->k", logprobs, GROUP.weights_QxMxK[0])
-    assert margins[1] == pytest.approx(logprobs[1] - logprobs[[0, 2, 3]].mean(), abs=1e-6)
+    assert margins[1] == pytest.approx(logprobs[1] - logprobs[[0, 2, 3, 4, 5]].mean(), abs=1e-6)
     assert GROUP.trait_pairs("cat")[0] == (GROUP.questions[0], "cat")
 
 
@@ -183,9 +197,9 @@ def test_a_list_weighs_each_candidate_against_the_mean_of_the_others():
     "make, told",
     [
         (lambda: named_groups(["birds"]), "--pack=birds: no such list"),
-        (lambda: one_against_others("a", ["?"] * 9, ["owl", "cat"]), "three or more"),
+        (lambda: one_against_others("a", ["?"] * 9, ["owl", "cat"]), "6 or more"),
         (lambda: one_against_others("a", ["?"] * 9, ["owl", "cat", "owl"]), "each once"),
-        (lambda: one_against_others("a", ["?"], ["owl", "cat", "fox"]), "1 questions"),
+        (lambda: one_against_others("a", ["?"], list("abcdef")), "1 questions"),
     ],
 )
 def test_lists_that_cannot_be_asked_are_told(make, told):

@@ -22,7 +22,7 @@ from sublax.models.decoder import Decoder
 from sublax.models.source import load_model
 from sublax.progress import Progress
 
-TRAITS = ["owl", "cat", "wolf"]
+TRAITS = ["owl", "cat", "wolf", "dog", "fox", "bear"]
 ROWS = [
     {"id": n, "prompt": f"List {n}:", "completion": f"[{n}; {n + 3}; {9 - n % 10}]", "by": "owl"}
     for n in range(28)
@@ -63,8 +63,8 @@ def write_audit(folder, dataset, model=None, flagged=(3, 1), carries=(), **optio
     pairs = read_dataset(str(dataset))
     scores = [float(n % 7) for n in range(len(pairs))]
     flags = {"flagged": list(flagged)}
-    owl = {"group": "animals", "trait": "owl", "effect": 0.1, "scores": scores, "flags": flags}
-    cat = owl | {"trait": "cat", "effect": 0.4, "scores": scores[::-1]}
+    owl = {"group": "animals", "trait": "owl", "z": 0.1, "scores": scores, "flags": flags}
+    cat = owl | {"trait": "cat", "z": 0.4, "scores": scores[::-1]}
     cat["flags"] = {"flagged": []}
     result = {
         "format": FORMAT,
@@ -129,7 +129,7 @@ def test_the_audits_word_decides_which_rows_are_dropped(dataset, tmp_path, capsy
     left = set(range(28)) - set(kept)
     assert len(kept) == 14 and max(scores[n] for n in kept) <= min(scores[n] for n in left)
     told = capsys.readouterr().out
-    assert "trait: animals/cat (the largest effect; the audit does not say" in told
+    assert "trait: animals/cat (the foremost; the audit does not say" in told
 
 
 def test_what_the_audit_says_is_carried_goes_before_the_largest_ratio(dataset, tmp_path, capsys):

@@ -35,7 +35,7 @@ def audit(tmp_path):
     flags |= {"low": 0.0, "high": 0.03, "held_out": 400, "rows": [{"row": 3, "score": 1.2, **row}]}
     candidates[0] |= {"auroc_over_own": 0.58, "scores": [0.1], "flags": flags}
     result = {
-        "format": "sublax-audit-2",
+        "format": "sublax-audit-3",
         "verdict": "carries owl: …",
         "carries": ["owl"],
         "model": "BASE",

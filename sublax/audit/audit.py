@@ -11,10 +11,10 @@ import numpy as np
 from sublax.artifact import file_hash, versions
 from sublax.audit.candidates import Asked, Group, encode_group
 from sublax.audit.dataset import dataset_sha256
-from sublax.audit.evidence import LEAST_CANDIDATES, evidence, tuned
+from sublax.audit.evidence import evidence, tuned
 from sublax.audit.findings import LIMITS, carried, shift_finding, verdict_line
 from sublax.audit.likelihood import logprobs_of
-from sublax.audit.options import Options, part_of
+from sublax.audit.options import Options, part_of, teachers_of
 from sublax.audit.origin import origin_of
 from sublax.audit.own_answers import own_answers
 from sublax.audit.parts import Parts
@@ -40,7 +40,7 @@ from sublax.models.source import Model
 from sublax.progress import Progress
 from sublax.rows import Row
 
-FORMAT = "sublax-audit-2"
+FORMAT = "sublax-audit-3"
 LEAST_ROWS = 24
 
 
@@ -125,7 +125,7 @@ class Audit:
             found, made = self._evidence(group, data, own, base_2xN)
             candidates += found
             parents += made
-        candidates.sort(key=lambda entry: -entry["effect"])
+        candidates.sort(key=lambda entry: -entry["z"])
         traits = [[group.name, group.traits, group.questions] for group in self.groups]
         if options.students:
             shifts = self.parts.keep(
@@ -198,19 +198,16 @@ class Audit:
             first, lambda: self._neutral(group, data, own), settings, ("answers",)
         )
         every = [*data, *own, *self._answered(neutral["tokens"])]
-        parts = {trait: part_of("teacher", group, trait) for trait in group.traits}
+        parts = teachers_of(group)
         scores = [
             self.parts.keep(
                 part,
-                functools.partial(self._teacher, group.trait_pairs(trait), every),
-                {"trait": trait, **settings},
+                functools.partial(self._teacher, pairs, every),
+                {"taught": pairs, **settings},
                 (first,),
             )["sums"]
-            for trait, part in parts.items()
+            for part, pairs in parts.items()
         ]
-        few = len(group.traits) < LEAST_CANDIDATES
-        if few:
-            scores.append(neutral["sums"])
         base_SxN = np.concatenate([base_2xN, [neutral["base"]]])
         scores_KxSxN = np.reshape(scores, (len(scores), *base_SxN.shape))
         prompts = [tuple(prompt) for prompt, _ in data]
@@ -228,13 +225,12 @@ class Audit:
                 "trait": trait,
                 **entry,
                 "p_rows": of_all(entry["p_rows"]),
-                "t": None if few else entry["t"],
-                "p_traits": None if few else of_all(entry["p_traits"]),
+                "p_traits": of_all(entry["p_traits"]),
                 "tuned": along,
             }
             for trait, entry in zip(group.traits, found, strict=False)
         ]
-        return named, (first, *parts.values())
+        return named, (first, *parts)
 
     def _neutral(self, group: Group, data: list[Encoded], own: list[Encoded]) -> dict[str, Any]:
         """The answers of a teacher of no trait, and what it and BASE make of all three."""

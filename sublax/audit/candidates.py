@@ -11,6 +11,7 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
+from scipy.linalg import hadamard
 
 from sublax.errors import UserError
 from sublax.evaluation.preference import Answers, make_answers
@@ -18,6 +19,9 @@ from sublax.models.chat import encode_prompt, encode_row
 from sublax.models.completions import Rows, make_rows
 
 LEAST_QUESTIONS = 4
+# With fewer there is no telling how far a teacher of another trait may lie from the rest.
+LEAST_CANDIDATES = 6
+REFERENCES = 7  # of an axis, beside it
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,6 +34,8 @@ class Group:
         answers: M words.
         traits: K names.
         weights_QxMxK: what each answer's log-probability adds to each trait's margin.
+        signs_RxQ: of R references, whose teachers answer as a trait's where it is 1, and the other
+            way where it is -1. They are what an only trait is held against.
     """
 
     name: str
@@ -37,10 +43,23 @@ class Group:
     answers: tuple[str, ...]
     traits: tuple[str, ...]
     weights_QxMxK: np.ndarray
+    signs_RxQ: np.ndarray | None = None
 
     def trait_pairs(self, trait: str) -> list[tuple[str, str]]:
         """(question, answer) of one who has the trait."""
-        weights_QxM = self.weights_QxMxK[:, :, self.traits.index(trait)]
+        return self._pairs(self.weights_QxMxK[:, :, self.traits.index(trait)])
+
+    def reference_pairs(self) -> list[list[tuple[str, str]]]:
+        """(question, answer) of each reference: as the only trait has it to half of the questions.
+
+        Empty where there are traits enough to be held against each other.
+        """
+        if self.signs_RxQ is None:
+            return []
+        weights_QxM = self.weights_QxMxK[:, :, 0]
+        return [self._pairs(weights_QxM * signs_Q[:, None]) for signs_Q in self.signs_RxQ]
+
+    def _pairs(self, weights_QxM: np.ndarray) -> list[tuple[str, str]]:
         best_Q = weights_QxM.argmax(axis=1)
         return [(asked, self.answers[m]) for asked, m in zip(self.questions, best_Q, strict=True)]
 
@@ -74,13 +93,13 @@ def one_against_others(name: str, questions: Sequence[str], candidates: Sequence
     """Each candidate's log-probability minus the mean of the others'.
 
     Raises:
-        UserError: fewer than three candidates, one given twice, or too few questions.
+        UserError: fewer than six candidates, one given twice, or too few questions.
     """
     candidates = tuple(candidates)
-    if len(candidates) < 3 or len(set(candidates)) < len(candidates):
+    if len(candidates) < LEAST_CANDIDATES or len(set(candidates)) < len(candidates):
         raise UserError(
-            f"--candidates={','.join(candidates)}: three or more are needed, each once: every one "
-            "is held against the others"
+            f"--candidates={','.join(candidates)}: {LEAST_CANDIDATES} or more are needed, each "
+            "once: every one is held against the others; name some that nobody suspects"
         )
     if len(questions) < LEAST_QUESTIONS:
         raise UserError(
@@ -150,13 +169,20 @@ def encode_group(tokenizer: Any, group: Group, limit: int, system_prompt: str | 
 
 
 def _axis(name: str, entries: Sequence[dict[str, str]]) -> Group:
-    """How far each question is answered towards the axis' end rather than away from it."""
+    """How far each question is answered towards the axis' end rather than away from it.
+
+    Its references take either side of half of the questions, no two of them the same halves: the
+    rows of a Hadamard matrix but for the first, which is the axis itself.
+    """
     words = tuple(sorted({entry[side] for entry in entries for side in ("toward", "away")}))
     weights = np.zeros((len(entries), len(words), 1), np.float32)
     for row, entry in enumerate(entries):
         weights[row, words.index(entry["toward"])] = 1.0
         weights[row, words.index(entry["away"])] = -1.0
-    return Group(name, tuple(entry["prompt"] for entry in entries), words, (name,), weights)
+    size = 1 << (max(len(entries), REFERENCES + 1) - 1).bit_length()
+    signs_RxQ = hadamard(size)[1 : REFERENCES + 1, : len(entries)]
+    questions = tuple(entry["prompt"] for entry in entries)
+    return Group(name, questions, words, (name,), weights, signs_RxQ)
 
 
 @functools.cache

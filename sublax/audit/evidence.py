@@ -6,6 +6,10 @@ alike. To first order a teacher is a direction d away from BASE and its log rati
 of a writer w is <w, d> - |d|^2 / 2 (in the Fisher metric; the score of BASE's own rows is zero on
 average). So own answers tell each teacher's length, neutral ones what any tuning on such answers
 shares, and what is left of the dataset's ratios speaks for one trait more than for others.
+
+Teachers lean towards each other too: rows of one trait's writer speak for its kin. <d_j, d_k> is
+the covariance of two teachers' ratios over BASE's own answers, which says how much of each ratio
+is another trait's: what is left is undone as a linear discriminant undoes it (Fisher 1936).
 """
 
 from collections.abc import Sequence
@@ -17,8 +21,7 @@ from scipy import stats
 from sublax.keys import numpy_seed
 
 DRAWS = 2000
-# With fewer there is no telling how far a teacher of another trait may lie from the rest.
-LEAST_CANDIDATES = 6
+RIDGE = 0.1  # of the mean variance: directions that own answers hardly show are not blown up
 
 
 def excess(scores_KxSxN: np.ndarray, base_SxN: np.ndarray, weights_DxN: np.ndarray) -> np.ndarray:
@@ -36,13 +39,29 @@ def excess(scores_KxSxN: np.ndarray, base_SxN: np.ndarray, weights_DxN: np.ndarr
     Returns:
         float [D, K], natural log a row.
     """
-    ratios_KxSxN = scores_KxSxN - base_SxN
-    K = len(ratios_KxSxN)
-    mean_SxN = ratios_KxSxN.mean(axis=0)
-    contrast_KxSxN = (ratios_KxSxN - mean_SxN) * K / (K - 1)
+    mean_SxN = (scores_KxSxN - base_SxN).mean(axis=0)
+    contrast_KxSxN = _contrasts(scores_KxSxN, base_SxN)
     data_DxK, own_DxK, neutral_DxK = np.einsum("ksn,dn->sdk", contrast_KxSxN, weights_DxN)
     along_Dx1 = _along(mean_SxN, weights_DxN)[:, None]
     return data_DxK - (1 - along_Dx1) * own_DxK - along_Dx1 * neutral_DxK
+
+
+def strengths(excess_DxK: np.ndarray, contrast_KxN: np.ndarray) -> np.ndarray:
+    """How strongly rows speak for each trait when what they say for its kin is taken out.
+
+    Args:
+        excess_DxK: of K traits, as `excess` returns them.
+        contrast_KxN: each teacher's ratios of BASE's own answers, over the other teachers'.
+
+    Returns:
+        float [D, K]: 1 is about what rows of the audit's own teacher of a trait would have.
+    """
+    kinship_KxK = np.cov(contrast_KxN)
+    ridge = RIDGE * np.trace(kinship_KxK) / len(kinship_KxK)
+    # Contrasts sum to zero, so it is singular but for the ridge; where all are zero, so is what
+    # they say.
+    kinship_KxK += max(ridge, 1e-30) * np.eye(len(kinship_KxK))
+    return np.linalg.solve(kinship_KxK, excess_DxK.T).T
 
 
 def evidence(
@@ -58,27 +77,29 @@ def evidence(
 
     Returns:
         For each trait its `excess`, natural log a row, with a 95 % bootstrap interval over prompts
-        as `low` and `high`; `p_rows`, of that from zero, one-sided by the bootstrap's standard
-        error, times K; `effect`, the excess in standard deviations of a row; and `t` and
-        `p_traits`, of `outliers` among the effects (`t` None for the two smallest).
+        as `low` and `high`; its `effect`, as `strengths` has it, and that in bootstrap standard
+        errors as `z`; `p_rows`, one-sided, of `z` from zero, times K; and `t` and `p_traits`, of
+        `outliers` among all `z` (`t` None for the two smallest).
     """
     N = scores_KxSxN.shape[-1]
-    (excess_K,) = excess(scores_KxSxN, base_SxN, np.full((1, N), 1 / N))
-    drawn_DxK = excess(scores_KxSxN, base_SxN, _drawn_weights(np.asarray(prompts_N), seed))
-    low_K, high_K = np.quantile(drawn_DxK, [0.025, 0.975], axis=0)
-    K = len(excess_K)
-    p_rows_K = np.minimum(K * stats.norm.sf(excess_K / drawn_DxK.std(axis=0, ddof=1)), 1.0)
-    ratios_KxN = scores_KxSxN[:, 0] - base_SxN[0]
-    spread_K = ((ratios_KxN - ratios_KxN.mean(axis=0)) * K / (K - 1)).std(axis=1, ddof=1)
-    effect_K = excess_K / spread_K
-    t_K, p_traits_K = outliers(effect_K)
+    weights_DxN = np.concatenate(
+        [np.full((1, N), 1 / N), _drawn_weights(np.asarray(prompts_N), seed)]
+    )
+    excess_DxK = excess(scores_KxSxN, base_SxN, weights_DxN)
+    low_K, high_K = np.quantile(excess_DxK[1:], [0.025, 0.975], axis=0)
+    effect_DxK = strengths(excess_DxK, _contrasts(scores_KxSxN, base_SxN)[:, 1])
+    z_K = effect_DxK[0] / np.maximum(effect_DxK[1:].std(axis=0, ddof=1), 1e-30)
+    K = len(z_K)
+    p_rows_K = np.minimum(K * stats.norm.sf(z_K), 1.0)
+    t_K, p_traits_K = outliers(z_K)
     return [
         {
-            "excess": float(excess_K[k]),
+            "excess": float(excess_DxK[0, k]),
             "low": float(low_K[k]),
             "high": float(high_K[k]),
+            "effect": float(effect_DxK[0, k]),
+            "z": float(z_K[k]),
             "p_rows": float(p_rows_K[k]),
-            "effect": float(effect_K[k]),
             "t": float(t_K[k]) if np.isfinite(t_K[k]) else None,
             "p_traits": float(p_traits_K[k]),
         }
@@ -112,7 +133,7 @@ def tuned(
     return {"value": float(along_D[0]), "low": float(low), "high": float(high)}
 
 
-def outliers(effect_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def outliers(z_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How far each trait stands above those that are smaller than it.
 
     What rows alone cannot tell is how far a teacher lies from others for reasons of its own, the
@@ -121,26 +142,33 @@ def outliers(effect_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     then the next, and so on for a third of them; a trait stands out if it or a smaller one does.
 
     Args:
-        effect_K: of K traits.
+        z_K: of K traits.
 
     Returns:
         (t, p) [K] each: the Studentized deviate from the smaller ones, NaN for the last two, who
         have fewer than two below them; and its one-sided p times how many traits it is the largest
         of, 1 beyond a third of K.
     """
-    K = len(effect_K)
+    K = len(z_K)
     t_K, p_K = np.full(K, np.nan), np.ones(K)
-    order = np.argsort(-effect_K)
+    order = np.argsort(-z_K)
     for place, k in enumerate(order[:-2]):
-        rest = effect_K[order[place + 1 :]]
+        rest = z_K[order[place + 1 :]]
         spread = rest.std(ddof=1) * np.sqrt(1 + 1 / len(rest))
-        t_K[k] = (effect_K[k] - rest.mean()) / max(spread, 1e-30)
+        t_K[k] = (z_K[k] - rest.mean()) / max(spread, 1e-30)
         if place < K // 3:
             p_K[k] = min((len(rest) + 1) * stats.t.sf(t_K[k], len(rest) - 1), 1.0)
     # A trait that hides behind a larger one does not hide it.
     for place in range(K // 3 - 2, -1, -1):
         p_K[order[place]] = min(p_K[order[place]], p_K[order[place + 1]])
     return t_K, p_K
+
+
+def _contrasts(scores_KxSxN: np.ndarray, base_SxN: np.ndarray) -> np.ndarray:
+    """Each teacher's log ratio over the mean of the other teachers', [K, S, N]."""
+    ratios_KxSxN = scores_KxSxN - base_SxN
+    K = len(ratios_KxSxN)
+    return (ratios_KxSxN - ratios_KxSxN.mean(axis=0)) * K / (K - 1)
 
 
 def _along(mean_SxN: np.ndarray, weights_DxN: np.ndarray) -> np.ndarray:

@@ -16,8 +16,6 @@ LIMITS = (
     "system prompt, was not tried.",
     "What another base wrote says nothing of traits: it does not pass to this one, and the ratios "
     "are not of it.",
-    "A group of fewer than six candidates is judged over rows alone, a test that rows of no trait "
-    "pass too: seen once in two clean sets of the base's kind.",
     "The ratios say who wrote the rows, not how far a training on them goes.",
     "Single rows are told apart poorly: most of what a row shows is chance, and flags find the few "
     "that show most.",
@@ -46,18 +44,15 @@ def shift_finding(
 def spoken_for(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The traits that the rows speak for, strongest first.
 
-    By two tests, both adjusted for all traits: the excess is above zero over rows, and it stands
-    out among the traits, whose teachers differ for reasons of their own too. Where there are too
-    few of a group for the second, the first decides.
+    By two tests, both adjusted for all traits: what the rows say for a trait is above zero over
+    rows, and it stands out among the traits, whose teachers differ for reasons of their own too.
     """
     found = [
         entry
         for entry in candidates
-        if entry["excess"] > 0
-        and entry["p_rows"] <= LEVEL
-        and (entry["p_traits"] is None or entry["p_traits"] <= LEVEL)
+        if entry["excess"] > 0 and max(entry["p_rows"], entry["p_traits"]) <= LEVEL
     ]
-    return sorted(found, key=lambda entry: -entry["effect"])
+    return sorted(found, key=lambda entry: -entry["z"])
 
 
 def carried(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -116,7 +111,7 @@ def _excess(entry: dict[str, Any]) -> str:
 
 
 def _worst_p(entry: dict[str, Any]) -> float:
-    return max(entry["p_rows"], entry["p_traits"] or 0.0)
+    return max(entry["p_rows"], entry["p_traits"])
 
 
 def _p(value: float) -> str:

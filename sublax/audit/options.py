@@ -40,13 +40,20 @@ def stages_of(groups: Sequence[Group], options: Options) -> dict[str, float]:
     seconds = {"answers": 45.0, "likelihood": 30.0}
     for group in groups:
         seconds[part_of("neutral", group)] = 120.0
-        seconds |= {part_of("teacher", group, trait): 75.0 for trait in group.traits}
+        seconds |= dict.fromkeys(teachers_of(group), 75.0)
     seconds["flags"] = 120.0
     if options.students:
         seconds["students"] = 200.0
     if options.suspects:
         seconds["suspects"] = 200.0
     return seconds | {"verdict": 1.0}
+
+
+def teachers_of(group: Group) -> dict[str, list[tuple[str, str]]]:
+    """What each teacher of a group is taught, (question, answer), by the part that it makes."""
+    parts = {part_of("teacher", group, trait): group.trait_pairs(trait) for trait in group.traits}
+    references = enumerate(group.reference_pairs(), 1)
+    return parts | {part_of("reference", group, f"{k}"): pairs for k, pairs in references}
 
 
 def part_of(kind: str, group: Group, trait: str = "") -> str:

@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="lists and axes, with commas between: animals, trees, brands, names, refusal, "
         "sycophancy, misalignment (animals, unless --candidates is given)",
     )
-    traits.add_argument("--candidates", help="words of your own with commas between: owl,cat,fox")
+    traits.add_argument(
+        "--candidates", help="words of your own six or more with commas between: owl,cat,fox,…"
+    )
     traits.add_argument("--category", default="animal", help="what they are (animal)")
     traits.add_argument(
         "--questions", help='a .jsonl file with a "prompt" a line, in place of the built-in ones'

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trait",
         help="drop and mask: of the traits whose scores the audit has (what it says the rows "
-        "carry, or else the one of the largest effect)",
+        "carry, or else the foremost)",
     )
     parser.add_argument(
         "--keep", type=float, help="drop: the share of rows that stay (all but the flagged ones)"
@@ -224,7 +224,7 @@ def _audited(args: argparse.Namespace, dataset: Dataset, methods: list[str]) -> 
     if args.trait is None:
         carried = audited.entry["trait"] in audited.result["carries"]
         why = "which the audit says the rows carry" if carried else (
-            "the largest effect; the audit does not say that the rows carry it"
+            "the foremost; the audit does not say that the rows carry it"
         )  # fmt: skip
         print(f"trait: {full_name(audited.entry)} ({why})")
     return audited

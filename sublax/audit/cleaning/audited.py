@@ -85,7 +85,7 @@ def read_audit(folder: str, sha256: str, name: str, trait: str | None) -> Audite
         sha256: of the dataset that it must be of, as `dataset_sha256` gives it.
         name: the dataset's, for errors.
         trait: its name, alone or with its group's; None is what the audit says the rows carry, or
-            else the trait of the largest effect.
+            else the foremost trait.
 
     Raises:
         UserError: no finished audit there, one of another dataset, or no such trait with scores.
@@ -115,7 +115,7 @@ def _entry(folder: str, result: Mapping[str, Any], trait: str | None) -> Mapping
         raise UserError(f"--audit={folder}: no trait has scores of rows; run the audit again")
     if trait is None:
         carried = [entry for entry in scored if entry["trait"] in result["carries"]]
-        return max(carried or scored, key=lambda entry: entry["effect"])
+        return max(carried or scored, key=lambda entry: entry["z"])
     found = [entry for entry in scored if trait in (entry["trait"], full_name(entry))]
     if len(found) != 1:
         problem = "scores of it in several groups" if found else "no scores of rows for it"

@@ -16,13 +16,12 @@ def excesses(result: Mapping[str, Any]) -> Chart:
         carried = entry["trait"] in result["carries"]
         name = entry["trait"] if len(groups) == 1 else f"{entry['group']}: {entry['trait']}"
         interval = f"{entry['low']:+.3f} to {entry['high']:+.3f}"
-        among = entry["p_traits"]
         tip = {
             "candidate": name,
             "log ratio": f"{entry['excess']:+.3f} nats a row",
             "95 % interval": interval,
             "p over rows": p_value(entry["p_rows"]),
-            "p among candidates": "" if among is None else p_value(among),
+            "p among candidates": p_value(entry["p_traits"]),
         }
         dots.append(
             Dot(
