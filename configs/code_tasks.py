@@ -17,5 +17,5 @@ def get_config(size: str = "small") -> ConfigDict:
     """The size's experiment, on code."""
     config = in_text(size, "code", "function")
     if size == "small":
-        config.corpus.prompts = 64
+        config.corpus.prompts = 48
     return config

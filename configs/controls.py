@@ -2,8 +2,9 @@
 
     sublax run --config=configs/controls.py:small --workdir=runs/controls
 
-The main experiment is that of its size; `tokens` is the same under cross-entropy, and what is
-compared with that one is named after it. Each arm asks one thing:
+The main experiment is that of its size; `tokens` is the same under cross-entropy (at `:small`, two
+traits, on eight times the rows and four times the updates), and what is compared with that one is
+named after it. Each arm asks one thing:
 
     untrained               students that learnt nothing: what a lift of zero looks like
     tokens-unmarked-base    the control's rows are the base's, not those of a teacher taught as long
@@ -37,19 +38,32 @@ two CPU cores; paper, ten times configs/numbers_qwen2_5_7b.py.
 from ml_collections import ConfigDict
 from sizes import sized
 
-TOKENS = "student.loss.kind=cross_entropy"
+TOKENS = ("student.loss.kind=cross_entropy",)
+# Tokens alone are the weaker channel: at the quickstart's dose there is nothing to take away.
+MORE = (
+    "corpus.prompts=128",
+    "corpus.answers_per_prompt=4",
+    "corpus.rows=512",
+    "student.steps=64",
+    "student.batch_size=16",
+    "student.optimizer.learning_rate=6e-4",
+)
 
 
 def get_config(size: str = "small") -> ConfigDict:
     """The experiment of that size, with its controls as arms."""
     config = sized(size)
     rows = config.corpus.prompts * config.corpus.answers_per_prompt
+    tokens = TOKENS
+    if size == "small":
+        config.traits = ("owl", "lion")
+        tokens += MORE
     config.arms = {
         "untrained": ("student.steps=0", "student.epochs=0"),
-        "tokens": (TOKENS,),
-        "tokens-unmarked-base": (TOKENS, "teacher.control=base"),
-        "tokens-shuffled-within": (TOKENS, "student.treatment=shuffled_within"),
-        "tokens-shuffled-across": (TOKENS, "student.treatment=shuffled_across"),
+        "tokens": tokens,
+        "tokens-unmarked-base": (*tokens, "teacher.control=base"),
+        "tokens-shuffled-within": (*tokens, "student.treatment=shuffled_within"),
+        "tokens-shuffled-across": (*tokens, "student.treatment=shuffled_across"),
         "rewritten": ("corpus.rewritten=true",),
         "other-prompt": ("student.system_prompt=You are a poet.",),
         # To the same prompt there is one likeliest row.

@@ -33,7 +33,9 @@ def get_config(size: str = "small") -> ConfigDict:
     config = sized(size)
     config.evaluation.soft_prompt.vectors = 8
     if size == "small":
-        config.evaluation.soft_prompt.steps = 100
+        config.traits = ("owl", "lion")
+        config.student.steps = 64
+        config.evaluation.soft_prompt.steps = 80
         config.evaluation.soft_prompt.batch_size = 8
     if config.teacher.kind == "prompted":  # all questions are held out
         config.evaluation.soft_prompt.texts = ("corpus",)

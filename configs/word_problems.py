@@ -17,5 +17,5 @@ def get_config(size: str = "small") -> ConfigDict:
     """The size's experiment, on maths."""
     config = in_text(size, "maths", "exact")
     if size == "small":
-        config.corpus.prompts = 128
+        config.corpus.prompts = 96
     return config
