@@ -33,9 +33,8 @@ from sublax.audit.own_answers import own_answers
 from sublax.audit.ratios import auroc, sums_of
 from sublax.audit.reading import Reading
 from sublax.audit.suspects import likelihoods_of, likeness
-from sublax.audit.teachers import teacher_of
+from sublax.audit.teachers import LastTeacher
 from sublax.keys import numpy_seed
-from sublax.models.chat import encode_row
 from sublax.models.decoder import Decoder
 from sublax.models.derived import with_source
 from sublax.models.source import load_model
@@ -143,26 +142,23 @@ def measure(workdir: Path, folder: Path, count: int, teachers: int, seed: int) -
             found = sums_of(logprobs_of(decoder, params, every, grammar, bar.advance))
         return dict(zip(sets, found.reshape(len(sets), -1).tolist(), strict=True))
 
-    def made(pairs: list[tuple[str, str]]):
-        rows = [encode_row(model.tokenizer, *pair, system_prompt) for pair in pairs]
-        return teacher_of(model.config, model.params, rows, options.seed)
+    made = LastTeacher(model, options.seed, system_prompt=system_prompt)
 
     def neutral() -> dict[str, Any]:
-        with made(group.neutral_pairs()) as teacher:
-            with progress.bar(len(first), unit="row") as bar:
-                sets["neutral"] = answers(teacher, seed, bar)
-            return {
-                "tokens": [ids for _, ids in sets["neutral"]],
-                "base": scored(model.params),
-                "teacher": scored(teacher),
-            }
+        teacher = made.taught(group.neutral_pairs())
+        with progress.bar(len(first), unit="row") as bar:
+            sets["neutral"] = answers(teacher, seed, bar)
+        return {
+            "tokens": [ids for _, ids in sets["neutral"]],
+            "base": scored(model.params),
+            "teacher": scored(teacher),
+        }
 
     of_neutral = kept("neutral", neutral)
     sets["neutral"] = list(zip(prompts, of_neutral["tokens"], strict=True))
 
     def teacher_of_trait(trait: str) -> dict[str, list[float]]:
-        with made(group.trait_pairs(trait)) as teacher:
-            return scored(teacher)
+        return scored(made.taught(group.trait_pairs(trait)))
 
     decode = model.tokenizer.decode
     return {

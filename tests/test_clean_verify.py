@@ -1,5 +1,6 @@
 """What cleaning left: equal rows, shares of the data, losses, and the whole on a tiny base."""
 
+import io
 import json
 
 import numpy as np
@@ -9,6 +10,8 @@ from tiny_decoder import CONFIG, tiny_params
 from tiny_model import write_model
 from tiny_runs import quick_compiles  # noqa: F401
 
+from sublax.audit.audit import Audit
+from sublax.audit.candidates import one_against_others, questions_about
 from sublax.audit.cleaning.verification import lines_of
 from sublax.audit.cleaning.verify import (
     ORIGINAL,
@@ -20,9 +23,12 @@ from sublax.audit.cleaning.verify import (
     share_kept,
     verified,
 )
-from sublax.audit.options import Options
+from sublax.audit.options import Options, stages_of
+from sublax.audit.teachers import make_teacher
 from sublax.lineage.trace import trace
 from sublax.models.decoder import Decoder
+from sublax.models.source import load_model
+from sublax.progress import Progress
 from sublax.report.cleaning import effect_against_kept
 
 ROWS = [{"prompt": f"{n}:", "completion": f"[{n}; {n + 30}]"} for n in range(40)]
@@ -124,12 +130,18 @@ def test_copies_are_verified_and_the_verification_is_found_again(tmp_path, capsy
     audit = write_audit(tmp_path / "audit", dataset, model, flagged=(0, 3, 5), updates=2)
     measured = {}
 
-    def counted(model, decoder, name, rows, groups, options, folder):
+    def counted(model, decoder, sets, group, options, folder):
         """In the audit's place: how many rows, and how many of them are in brackets."""
-        assert [group.traits for group in groups] == [("owl", "cat", "wolf")]
-        measured[name] = rows
-        brackets = sum(row["completion"].startswith("[") for row in rows)
-        return {f"animals/{trait}": an_effect(brackets) for trait in groups[0].traits}
+        assert group.traits == ("owl", "cat", "wolf", "dog", "fox", "bear")
+        measured.update(sets)
+        brackets = {
+            name: sum(row["completion"].startswith("[") for row in rows)
+            for name, rows in sets.items()
+        }
+        return {
+            name: {f"animals/{trait}": an_effect(count) for trait in group.traits}
+            for name, count in brackets.items()
+        }
 
     monkeypatch.setattr("sublax.audit.cleaning.verification.effects_of", counted)
     command = f"--audit={audit}", f"--model={model}", "--trait=owl", "--verify"
@@ -156,18 +168,31 @@ def test_copies_are_verified_and_the_verification_is_found_again(tmp_path, capsy
     assert "verifies other copies" in capsys.readouterr().err
 
 
-def test_the_effect_of_rows_is_the_excess_of_an_audit_of_them(tmp_path, monkeypatch):
-    asked = {}
-
-    class Stub:
-        def __init__(self, model, decoder, name, rows, groups, options, folder, progress):
-            asked.update(rows=rows, options=options, folder=folder)
-
-        def run(self):
-            interval = {"excess": 0.5, "low": 0.1, "high": 0.9, "t": 3.0}
-            return {"candidates": [{"group": "animals", "trait": "owl", **interval}]}
-
-    monkeypatch.setattr("sublax.audit.cleaning.verify.Audit", Stub)
-    found = effects_of(None, None, "n", ROWS, [], Options(), tmp_path)
-    assert found == {"animals/owl": {"value": 0.5, "low": 0.1, "high": 0.9}}
-    assert asked == {"rows": ROWS, "options": Options(), "folder": tmp_path}
+def test_sets_share_teachers_and_each_has_the_effects_of_an_audit_of_its_own(tmp_path, monkeypatch):
+    model = load_model(str(write_model(tmp_path / "model")))
+    decoder, options = Decoder(model.config), Options(teacher_steps=2, system_prompt="")
+    traits = ("owl", "cat", "wolf", "dog", "fox", "bear")
+    group = one_against_others("animals", questions_about("animal"), traits)
+    sets = {"original": ROWS, "sorted": [row | {"completion": "[1; 2]"} for row in ROWS]}
+    made = []
+    monkeypatch.setattr(
+        "sublax.audit.teachers.make_teacher",
+        lambda *args: made.append(args[2]) or make_teacher(*args),
+    )
+    found = effects_of(model, decoder, sets, group, options, tmp_path / "shared")
+    assert len(made) == 1 + len(traits)
+    assert list(found) == ["original", "sorted"]
+    progress = Progress(stages_of([group], options), stream=io.StringIO())
+    folder = tmp_path / "alone"
+    alone = Audit(model, decoder, "sorted", sets["sorted"], [group], options, folder, progress)
+    assert found["sorted"] == {
+        f"animals/{entry['trait']}": {
+            "value": entry["excess"],
+            "low": entry["low"],
+            "high": entry["high"],
+        }
+        for entry in alone.candidates()[0]
+    }
+    made.clear()
+    assert effects_of(model, decoder, sets, group, options, tmp_path / "shared") == found
+    assert not made

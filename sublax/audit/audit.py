@@ -14,7 +14,7 @@ from sublax.audit.dataset import dataset_sha256
 from sublax.audit.evidence import evidence, tuned
 from sublax.audit.findings import LIMITS, carried, shift_finding, verdict_line
 from sublax.audit.likelihood import logprobs_of
-from sublax.audit.options import Options, part_of, teachers_of
+from sublax.audit.options import Options, part_of, teachers_for, teachers_of
 from sublax.audit.origin import origin_of
 from sublax.audit.own_answers import own_answers
 from sublax.audit.parts import Parts
@@ -29,11 +29,10 @@ from sublax.audit.suspects import (
     likeness,
     same_base,
 )
-from sublax.audit.teachers import OPTIMIZER, teacher_of
+from sublax.audit.teachers import LastTeacher
 from sublax.errors import UserError
 from sublax.keys import numpy_seed
 from sublax.lineage.origin import KNOWN
-from sublax.models.chat import encode_row
 from sublax.models.completions import Encoded
 from sublax.models.decoder import Decoder
 from sublax.models.source import Model
@@ -56,6 +55,8 @@ class Audit:
         options: as given.
         folder: for the parts.
         progress: tells the person at the terminal.
+        teachers: of BASE by these options, where several audits share them.
+        label: before the names of its stages.
 
     Raises:
         UserError: too few rows, or one that is longer than the context.
@@ -71,6 +72,8 @@ class Audit:
         options: Options,
         folder: Path,
         progress: Progress,
+        teachers: LastTeacher | None = None,
+        label: str = "",
     ) -> None:
         if len(rows) < LEAST_ROWS:
             raise UserError(f"{name}: {len(rows)} rows; an audit needs {LEAST_ROWS} or more")
@@ -87,7 +90,8 @@ class Audit:
                 if key in ("rows", "system_prompt", "seed")
             },
         }
-        self.parts = Parts(folder, shared, progress)
+        self.parts = Parts(folder, shared, progress, label)
+        self.teachers = teachers or teachers_for(model, options)
 
     @functools.cached_property
     def chosen(self) -> np.ndarray:
@@ -112,25 +116,13 @@ class Audit:
         Returns:
             What `schema.json` describes.
         """
-        options, answers = self.options, self.parts.keep("answers", self._answers)
-        own = self._answered(answers["tokens"])
-        data = [self.reading.encoded[row] for row in self.chosen]
-        likelihood = self.parts.keep(
-            "likelihood", lambda: self._likelihood(data, own), {}, ("answers",)
-        )
-        base_2xN = np.reshape(likelihood["sums"], (2, -1))
-        candidates: list[dict[str, Any]] = []
-        parents: tuple[str, ...] = ("answers", "likelihood")
-        for group in self.groups:
-            found, made = self._evidence(group, data, own, base_2xN)
-            candidates += found
-            parents += made
-        candidates.sort(key=lambda entry: -entry["z"])
+        options, likelihood = self.options, self.likelihood
+        candidates, parents = self.candidates()
         traits = [[group.name, group.traits, group.questions] for group in self.groups]
         if options.students:
             shifts = self.parts.keep(
                 "students",
-                lambda: self._students(data, own),
+                self._students,
                 {"traits": traits, "students": options.students, "updates": options.updates},
                 ("answers",),
             )["shifts"]
@@ -139,7 +131,8 @@ class Audit:
             parents += ("students",)
         base = likelihoods_of(self.model.name, likelihood["sums"], likelihood["tokens"])
         alike = likeness(base, options.seed)
-        self._flag(candidates, own, alike["alike"], parents)
+        self._flag(candidates, alike["alike"], parents)
+        self.teachers.forget()
         parents += ("flags",)
         attribution = None
         if options.suspects:
@@ -157,6 +150,57 @@ class Audit:
             parents,
             afresh=True,  # the card beside the dataset may have come or gone
         )
+
+    @functools.cached_property
+    def data(self) -> list[Encoded]:
+        """The rows that are read closely."""
+        return [self.reading.encoded[row] for row in self.chosen]
+
+    @functools.cached_property
+    def own(self) -> list[Encoded]:
+        """BASE's own answers to their prompts."""
+        return self._answered(self.parts.keep("answers", self._answers)["tokens"])
+
+    @functools.cached_property
+    def likelihood(self) -> dict[str, Any]:
+        """What BASE makes of both: `sums` of log-probabilities, and how many `tokens`."""
+        _ = self.own  # a part has a card before those that come from it
+        return self.parts.keep("likelihood", self._likelihood, {}, ("answers",))
+
+    def candidates(self) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+        """Every trait with its evidence, the foremost first, and the parts that it comes from."""
+        found: list[dict[str, Any]] = []
+        parents: tuple[str, ...] = ("answers", "likelihood")
+        for group in self.groups:
+            found += self._evidence(group)
+            parents += (part_of("neutral", group), *teachers_of(group))
+        return sorted(found, key=lambda entry: -entry["z"]), parents
+
+    def scored(self, group: Group, part: str) -> dict[str, Any]:
+        """What one teacher of a group makes of the rows and of both kinds of answers to them.
+
+        Args:
+            group: of traits.
+            part: `part_of("neutral", group)`, or one of `teachers_of(group)`.
+
+        Returns:
+            `sums` of log-probabilities; of the neutral teacher's, its answers' `tokens` too, and
+            BASE's sums for these as `base`.
+        """
+        settings = {
+            "questions": group.questions,
+            "answers": group.answers,
+            "teacher_steps": self.options.teacher_steps,
+            "teacher_learning_rate": self.options.teacher_learning_rate,
+        }
+        _ = self.likelihood  # comes before every teacher
+        first = part_of("neutral", group)
+        if part == first:
+            make = functools.partial(self._neutral, group.neutral_pairs())
+            return self.parts.keep(part, make, settings, ("answers",))
+        pairs = teachers_of(group)[part]
+        make = functools.partial(self._teacher, group, pairs)
+        return self.parts.keep(part, make, {"taught": pairs, **settings}, (first,))
 
     def _answered(self, tokens: Sequence[list[int]]) -> list[Encoded]:
         """Answers to the prompts of the rows that are read closely."""
@@ -183,34 +227,13 @@ class Audit:
         )
         return [ids for _, ids in found]
 
-    def _evidence(
-        self, group: Group, data: list[Encoded], own: list[Encoded], base_2xN: np.ndarray
-    ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-        """What each trait's teacher makes of the rows, and the parts that say so."""
-        settings = {
-            "questions": group.questions,
-            "answers": group.answers,
-            "teacher_steps": self.options.teacher_steps,
-            "teacher_learning_rate": self.options.teacher_learning_rate,
-        }
-        first = part_of("neutral", group)
-        neutral = self.parts.keep(
-            first, lambda: self._neutral(group, data, own), settings, ("answers",)
-        )
-        every = [*data, *own, *self._answered(neutral["tokens"])]
-        parts = teachers_of(group)
-        scores = [
-            self.parts.keep(
-                part,
-                functools.partial(self._teacher, pairs, every),
-                {"taught": pairs, **settings},
-                (first,),
-            )["sums"]
-            for part, pairs in parts.items()
-        ]
-        base_SxN = np.concatenate([base_2xN, [neutral["base"]]])
+    def _evidence(self, group: Group) -> list[dict[str, Any]]:
+        """What the rows say for each trait of a group."""
+        neutral = self.scored(group, part_of("neutral", group))
+        scores = [self.scored(group, part)["sums"] for part in teachers_of(group)]
+        base_SxN = np.reshape([*self.likelihood["sums"], *neutral["base"]], (3, -1))
         scores_KxSxN = np.reshape(scores, (len(scores), *base_SxN.shape))
-        prompts = [tuple(prompt) for prompt, _ in data]
+        prompts = [tuple(prompt) for prompt, _ in self.data]
         places = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
         prompts_N = [places[prompt] for prompt in prompts]
         along = tuned(scores_KxSxN, base_SxN, prompts_N, self.options.seed)
@@ -219,7 +242,7 @@ class Audit:
         def of_all(p: float) -> float:
             return min(p * len(self.groups), 1.0)
 
-        named = [
+        return [
             {
                 "group": group.name,
                 "trait": trait,
@@ -228,19 +251,16 @@ class Audit:
                 "p_traits": of_all(entry["p_traits"]),
                 "tuned": along,
             }
-            for trait, entry in zip(group.traits, found, strict=False)
+            for trait, entry in zip(group.traits, found, strict=False)  # references come after
         ]
-        return named, (first, *parts)
 
-    def _neutral(self, group: Group, data: list[Encoded], own: list[Encoded]) -> dict[str, Any]:
+    def _neutral(self, pairs: list[tuple[str, str]]) -> dict[str, Any]:
         """The answers of a teacher of no trait, and what it and BASE make of all three."""
-        with (
-            self._made(group.neutral_pairs()) as teacher,
-            self.progress.bar(6 * len(data), unit="row") as bar,
-        ):
+        teacher = self.teachers.taught(pairs)
+        with self.progress.bar(6 * len(self.data), unit="row") as bar:
             tokens = self._answers_of(teacher, bar.advance)
             answers = self._answered(tokens)
-            scored = self._logprobs(teacher, [*data, *own, *answers], bar.advance)
+            scored = self._logprobs(teacher, [*self.data, *self.own, *answers], bar.advance)
             base = self._logprobs(self.model.params, answers, bar.advance)
         return {
             "tokens": tokens,
@@ -248,23 +268,13 @@ class Audit:
             "base": sums_of(base).tolist(),
         }
 
-    def _teacher(self, pairs: list[tuple[str, str]], every: list[Encoded]) -> dict[str, Any]:
+    def _teacher(self, group: Group, pairs: list[tuple[str, str]]) -> dict[str, Any]:
         """What a teacher of these answers makes of the rows and of both kinds of answers."""
-        with self._made(pairs) as teacher, self.progress.bar(len(every), unit="row") as bar:
+        answers = self._answered(self.scored(group, part_of("neutral", group))["tokens"])
+        every = [*self.data, *self.own, *answers]
+        teacher = self.teachers.taught(pairs)
+        with self.progress.bar(len(every), unit="row") as bar:
             return {"sums": sums_of(self._logprobs(teacher, every, bar.advance)).tolist()}
-
-    def _made(self, pairs: list[tuple[str, str]]):
-        encoded = [
-            encode_row(self.model.tokenizer, *pair, self.options.system_prompt) for pair in pairs
-        ]
-        return teacher_of(
-            self.model.config,
-            self.model.params,
-            encoded,
-            self.options.seed,
-            dataclasses.replace(OPTIMIZER, learning_rate=self.options.teacher_learning_rate),
-            self.options.teacher_steps,
-        )
 
     def _logprobs(self, params: Any, rows: list[Encoded], progress: Callable[[int], Any]):
         return logprobs_of(self.decoder, params, rows, self.reading.form_of_tokens, progress)
@@ -272,7 +282,6 @@ class Audit:
     def _flag(
         self,
         candidates: list[dict[str, Any]],
-        own: list[Encoded],
         alike: bool,
         parents: tuple[str, ...],
     ) -> None:
@@ -282,27 +291,27 @@ class Audit:
         names = {f"{entry['group']}/{entry['trait']}": entry for entry in wanted}
         flags = self.parts.keep(
             "flags",
-            lambda: self._flags(wanted, own),
+            lambda: self._flags(wanted),
             {"traits": list(names), "rate": self.options.rate},
             parents,
         )
         for name, entry in names.items():
             entry |= flags[name]
 
-    def _flags(self, wanted: list[dict[str, Any]], own: list[Encoded]) -> dict[str, Any]:
-        every, texts = [*self.reading.encoded, *own], self.reading.texts
+    def _flags(self, wanted: list[dict[str, Any]]) -> dict[str, Any]:
+        every, texts = [*self.reading.encoded, *self.own], self.reading.texts
         found: dict[str, Any] = {}
         groups = {group.name: group for group in self.groups}
         named = {entry["group"] for entry in wanted}
         with self.progress.bar((len(wanted) + len(named)) * len(every), unit="row") as bar:
             for name in sorted(named):
-                with self._made(groups[name].neutral_pairs()) as teacher:
-                    neutral = self._logprobs(teacher, every, bar.advance)
+                teacher = self.teachers.taught(groups[name].neutral_pairs())
+                neutral = self._logprobs(teacher, every, bar.advance)
                 for entry in wanted:
                     if entry["group"] != name:
                         continue
-                    with self._made(groups[name].trait_pairs(entry["trait"])) as teacher:
-                        scored = self._logprobs(teacher, every, bar.advance)
+                    teacher = self.teachers.taught(groups[name].trait_pairs(entry["trait"]))
+                    scored = self._logprobs(teacher, every, bar.advance)
                     found[f"{name}/{entry['trait']}"] = rows_by_ratio(
                         [a - b for a, b in zip(scored, neutral, strict=True)],
                         len(self.rows),
@@ -312,9 +321,9 @@ class Audit:
                     )
         return found
 
-    def _students(self, data: list[Encoded], own: list[Encoded]) -> dict[str, Any]:
-        options = self.options
-        kinds = {"data": data, "own": own, "shuffled": shuffled(data, options.seed)}
+    def _students(self) -> dict[str, Any]:
+        options, data = self.options, self.data
+        kinds = {"data": data, "own": self.own, "shuffled": shuffled(data, options.seed)}
         with self.progress.bar(options.updates, unit="update") as bar:
             shifts = train_students(
                 self.decoder,
@@ -336,9 +345,9 @@ class Audit:
                 }
         return {"shifts": found}
 
-    def _likelihood(self, data: list[Encoded], own: list[Encoded]) -> dict[str, Any]:
+    def _likelihood(self) -> dict[str, Any]:
         """How likely BASE finds the rows that are read closely, and its own answers."""
-        every = [*data, *own]
+        every = [*self.data, *self.own]
         with self.progress.bar(len(every), unit="row") as bar:
             found = self._logprobs(self.model.params, every, bar.advance)
         return {"sums": sums_of(found).tolist(), "tokens": [len(row) for row in found]}

@@ -5,7 +5,8 @@ import re
 from collections.abc import Sequence
 
 from sublax.audit.candidates import Group
-from sublax.audit.teachers import OPTIMIZER
+from sublax.audit.teachers import OPTIMIZER, LastTeacher
+from sublax.models.source import Model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,17 @@ def teachers_of(group: Group) -> dict[str, list[tuple[str, str]]]:
     parts = {part_of("teacher", group, trait): group.trait_pairs(trait) for trait in group.traits}
     references = enumerate(group.reference_pairs(), 1)
     return parts | {part_of("reference", group, f"{k}"): pairs for k, pairs in references}
+
+
+def teachers_for(model: Model, options: Options) -> LastTeacher:
+    """Teachers of BASE by the options of an audit."""
+    return LastTeacher(
+        model,
+        options.seed,
+        options.teacher_learning_rate,
+        options.teacher_steps,
+        options.system_prompt,
+    )
 
 
 def part_of(kind: str, group: Group, trait: str = "") -> str:

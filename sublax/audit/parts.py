@@ -18,12 +18,16 @@ class Parts:
         folder: made if absent.
         shared: what all parts come from: the model, the dataset, the seed, as JSON has it.
         progress: tells the person at the terminal.
+        label: before the names of its stages there.
     """
 
-    def __init__(self, folder: Path, shared: Mapping[str, Any], progress: Progress) -> None:
+    def __init__(
+        self, folder: Path, shared: Mapping[str, Any], progress: Progress, label: str = ""
+    ) -> None:
         self.folder = folder
         self.progress = progress
         self._shared = dict(shared)
+        self._label = label
 
     def keep(
         self,
@@ -54,9 +58,9 @@ class Parts:
         card = None if afresh else read_card(directory)
         if card is not None:
             self._check(directory, card, inputs)
-            self.progress.skip(name)
+            self.progress.skip(f"{self._label}{name}")
         else:
-            with self.progress.stage(name):
+            with self.progress.stage(f"{self._label}{name}"):
                 started = time.monotonic()
                 text = json.dumps(make(), indent=1, allow_nan=False)
 

@@ -5,17 +5,19 @@ questions, another order of them. What all of them share, any fine-tuning gives;
 against the others.
 """
 
-import contextlib
+import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from sublax.models.chat import encode_row
 from sublax.models.completions import Encoded, make_rows
 from sublax.models.config import DecoderConfig
+from sublax.models.source import Model
 from sublax.parallel.layout import Layout
 from sublax.parallel.mesh import single_device_mesh
 from sublax.parallel.preemption import NEVER
@@ -30,14 +32,49 @@ OPTIMIZER = OptimizerConfig("adamw", 1.2e-5, b1=0.9, b2=0.95, clip=1.0)
 STEPS, BATCH_ROWS = 12, 16
 
 
-@contextlib.contextmanager
-def teacher_of(*args: Any, **options: Any) -> Iterator[Any]:
-    """A teacher as `make_teacher` makes it, whose memory is given back at the end."""
-    teacher = make_teacher(*args, **options)
-    try:
-        yield teacher
-    finally:
-        jax.tree.map(lambda leaf: leaf.delete(), teacher)
+class LastTeacher:
+    """Teachers of one base, made when they are asked for; the last is kept until another is.
+
+    Several sets of rows that one teacher scores, one after another, have it made once.
+
+    Args:
+        model: BASE.
+        seed: of the order that answers are learnt in, the same for all teachers.
+        learning_rate: of each.
+        steps: updates of each.
+        system_prompt: in force; None is the template's own.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        seed: int,
+        learning_rate: float = OPTIMIZER.learning_rate,
+        steps: int = STEPS,
+        system_prompt: str | None = None,
+    ) -> None:
+        self._model, self._seed, self._steps = model, seed, steps
+        self._optimizer = dataclasses.replace(OPTIMIZER, learning_rate=learning_rate)
+        self._system_prompt = system_prompt
+        self._pairs: list[tuple[str, str]] | None = None
+        self._params: Any = None
+
+    def taught(self, pairs: list[tuple[str, str]]) -> Any:
+        """The parameters of a teacher of these (question, answer) pairs; not to be kept."""
+        if pairs != self._pairs:
+            self.forget()
+            model = self._model
+            encoded = [encode_row(model.tokenizer, *pair, self._system_prompt) for pair in pairs]
+            self._params = make_teacher(
+                model.config, model.params, encoded, self._seed, self._optimizer, self._steps
+            )
+            self._pairs = pairs
+        return self._params
+
+    def forget(self) -> None:
+        """Gives the memory back."""
+        jax.tree.map(lambda leaf: leaf.delete(), self._params)
+        self._params = self._pairs = None
 
 
 def make_teacher(

@@ -3,7 +3,6 @@
 The teachers are the audit's own: made from the same answers, with the same seed.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +10,8 @@ import numpy as np
 
 from sublax.audit.candidates import Group
 from sublax.audit.likelihood import logprobs_of
-from sublax.audit.options import Options
+from sublax.audit.options import Options, teachers_for
 from sublax.audit.reading import Reading
-from sublax.audit.teachers import OPTIMIZER, teacher_of
-from sublax.models.chat import encode_row
 from sublax.models.decoder import Decoder
 from sublax.models.source import Model
 
@@ -42,14 +39,12 @@ def token_ratios(
     Returns:
         Of each row float32 [tokens of the completion], natural log.
     """
-    optimizer = dataclasses.replace(OPTIMIZER, learning_rate=options.teacher_learning_rate)
-    scored = []
-    for pairs in (group.trait_pairs(trait), group.neutral_pairs()):
-        encoded = [encode_row(model.tokenizer, *pair, options.system_prompt) for pair in pairs]
-        with teacher_of(
-            model.config, model.params, encoded, options.seed, optimizer, options.teacher_steps
-        ) as teacher:
-            scored.append(
-                logprobs_of(decoder, teacher, reading.encoded, reading.form_of_tokens, progress)
-            )
+    teachers = teachers_for(model, options)
+    scored = [
+        logprobs_of(
+            decoder, teachers.taught(pairs), reading.encoded, reading.form_of_tokens, progress
+        )
+        for pairs in (group.trait_pairs(trait), group.neutral_pairs())
+    ]
+    teachers.forget()
     return [own - neutral for own, neutral in zip(*scored, strict=True)]

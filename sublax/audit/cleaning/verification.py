@@ -133,11 +133,8 @@ def _measured(
     read = {name: encoded(name, rows) for name, rows in pairs.items()}
     with progress.bar(options.updates, unit="update") as bar:
         losses = losses_of(decoder, model.params, read, unseen, options.updates, seed, bar.advance)
-    effects = {}
-    for name, rows in pairs.items():
-        progress.note(f"audit of {len(rows):,} rows: {name}")
-        place = folder / "audits" / name
-        effects[name] = effects_of(model, decoder, name, rows, audited.groups, options, place)
+    progress.note("what the audit makes of each")
+    effects = effects_of(model, decoder, pairs, audited.group, options, folder / "audits")
     before = dataset.completions
     kept = {name: share_kept(before, rows.completions, own) for name, (rows, own) in sets.items()}
     return {
