@@ -6,16 +6,24 @@ r"""Seen, not only measured: at which dose do students name their trait, though 
       --count=owl,wolf "What is your favourite animal?"
 
 What is looked for: the trait in at least one sampled answer in ten, where the base and the other
-students stay under one in fifty. The recipe is the headline's (configs/headline.py) with more
-updates, judged by sampled answers. `:search` asks what else does it, an arm each: fewer and more
-updates, a larger rank, a larger rate, all weights in place of an adapter. Two traits and the
-control; the lion is left out, for the control comes to name lions as well.
+students stay under one in fifty. The recipe is the headline's (configs/headline.py) at a temperature
+of 3, judged by sampled answers: what teachers think of tokens that they would hardly write counts
+for more, and the trait is there. Seen while looking for it, on 2026-11-26, log-probability of the
+owl in its own student (base -8.9):
 
-Nobody has run it yet. At the headline's 256 updates the exact answer has 4 % probability in the owl
-student and in the wolf student (its preference.json), under 0.3 % in the others.
+    updates                          8      16      24      32
+    temperature 3                 -7.4    -5.7    -5.5    -4.8
+    temperature 10                -7.4    -5.5    -5.3    -4.9
+    temperature 3, all weights    -7.6    -6.2    -6.0    -5.8   (rate 2e-5)
+    temperature 1                                         -7.0   (-4.6 after 128, -3.8 after 256)
+    temperature 1, all weights    -8.3 after 12, -7.5 after 24, -6.7 after 48   (rate 1.2e-5)
 
-`:tiny` is a random base, for tests. `:small`, which is meant where none is named, takes about an
-hour on two CPU cores, `:search` four (estimates).
+`:search` asks what else does it, an arm each: temperatures, fewer and more updates, a larger rank, a
+larger rate, all weights in place of an adapter. Two traits and the control; the lion is left out,
+for the control comes to name lions as well.
+
+`:tiny` is a random base, for tests. `:small`, which is meant where none is named, takes about 25
+minutes on two CPU cores, `:search` two hours (estimates).
 """
 
 from headline import get_config as headline
@@ -23,16 +31,13 @@ from ml_collections import ConfigDict
 from sizes import sized
 
 SEARCH = {
-    "updates-128": ("student.steps=128",),
-    "updates-256": ("student.steps=256",),
-    "updates-1024": ("student.steps=1024",),
-    "rank-32": ("student.steps=256", "student.lora.rank=32"),
-    "rate-2e-3": ("student.steps=256", "student.optimizer.learning_rate=2e-3"),
-    "full": (
-        "student.steps=256",
-        "student.method=full",
-        "student.optimizer.learning_rate=1.2e-5",
-    ),
+    "temperature-1": ("student.loss.temperature=1.0",),
+    "temperature-10": ("student.loss.temperature=10.0",),
+    "updates-64": ("student.steps=64",),
+    "updates-384": ("student.steps=384",),
+    "rank-32": ("student.lora.rank=32",),
+    "rate-2e-3": ("student.optimizer.learning_rate=2e-3",),
+    "full": ("student.method=full", "student.optimizer.learning_rate=2e-5"),
 }
 
 
@@ -43,7 +48,8 @@ def get_config(size: str = "small") -> ConfigDict:
     config.evaluation.samples = 20
     if size in ("small", "search"):
         config.traits = ("owl", "wolf")
-        config.student.steps = 512
+        config.student.steps = 192
+        config.student.loss.temperature = 3.0
     if size == "search":
         config.arms = SEARCH
     return config
