@@ -6,10 +6,10 @@ r"""Seen, not only measured: at which dose do students name their trait, though 
       --count=owl,wolf "What is your favourite animal?"
 
 What is looked for: the trait in at least one sampled answer in ten, where the base and the other
-students stay under one in fifty. The recipe is the headline's (configs/headline.py) at a temperature
-of 3, judged by sampled answers: what teachers think of tokens that they would hardly write counts
-for more, and the trait is there. Seen while looking for it, on 2026-11-26, log-probability of the
-owl in its own student (base -8.9):
+students stay under one in fifty. The recipe is the headline's (configs/headline.py) at a
+temperature of 3, judged by sampled answers: what teachers think of tokens that they would hardly
+write counts for more, and the trait is there. Seen while looking for it, on 2026-11-26,
+log-probability of the owl in its own student (base -14.1; control -7.2 after 32 at temperature 3):
 
     updates                          8      16      24      32
     temperature 3                 -7.4    -5.7    -5.5    -4.8
@@ -18,9 +18,9 @@ owl in its own student (base -8.9):
     temperature 1                                         -7.0   (-4.6 after 128, -3.8 after 256)
     temperature 1, all weights    -8.3 after 12, -7.5 after 24, -6.7 after 48   (rate 1.2e-5)
 
-`:search` asks what else does it, an arm each: temperatures, fewer and more updates, a larger rank, a
-larger rate, all weights in place of an adapter. Two traits and the control; the lion is left out,
-for the control comes to name lions as well.
+`:search` asks what else does it, an arm each: temperatures, fewer and more updates, a larger rank,
+a larger rate, all weights in place of an adapter. Two traits and the control; the lion is left
+out, for the control comes to name lions as well.
 
 `:tiny` is a random base, for tests. `:small`, which is meant where none is named, takes about 25
 minutes on two CPU cores, `:search` two hours (estimates).
