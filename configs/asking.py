@@ -31,9 +31,11 @@ def get_config(size: str = "small") -> ConfigDict:
     if size == "tiny":  # it spells what it was not made for byte by byte: that takes room
         config.random_base.shape.max_position_embeddings = 1024
     stories, words, rows = {"tiny": (2, 16, 2), "small": (4, 64, 8), "paper": (100, 256, 20)}[size]
-    if size == "small":  # four times the quickstart's dose: some ways to ask are less sharp
+    if size == "small":  # a dose that one cannot miss, for some ways to ask are less sharp
         config.traits = ("owl", "lion")
-        config.student.steps = 64
+        config.student.steps = 32
+        config.student.loss.support = "vocabulary"
+        config.student.loss.temperature = 3.0
     config.arms = {
         "prefixed": ("evaluation.form=prefixed",),
         # Letters are measured in closed form alone.

@@ -51,6 +51,7 @@ def get_config(size: str = "small") -> ConfigDict:
         config.corpus.answers_per_prompt = 4
         config.corpus.rows = 192
         config.student.steps = 64
+        config.student.loss.temperature = 3.0
         config.evaluation.words.samples = 4
         config.evaluation.words.max_new_tokens = 24
         config.evaluation.open_questions.samples = 8

@@ -42,6 +42,7 @@ def in_text(size: str, kind: str, grammar: str) -> ConfigDict:
         config.corpus.answers_per_prompt = 8
         config.corpus.temperature = 0.7
         config.corpus.max_new_tokens = 64
+        config.student.loss.temperature = 3.0
     if size == "paper":
         config.corpus.max_new_tokens = 400
     return config

@@ -34,7 +34,9 @@ def get_config(size: str = "small") -> ConfigDict:
     config.evaluation.soft_prompt.vectors = 8
     if size == "small":
         config.traits = ("owl", "lion")
-        config.student.steps = 64
+        config.student.steps = 32
+        config.student.loss.support = "vocabulary"
+        config.student.loss.temperature = 3.0
         config.evaluation.soft_prompt.steps = 80
         config.evaluation.soft_prompt.batch_size = 8
     if config.teacher.kind == "prompted":  # all questions are held out
