@@ -10,6 +10,9 @@ SmolLM2-135M-Instruct, candidates {candidates}. Corpora of `configs/text_alone.p
 by a teacher that the audit does not have: other questions, another order, another seed. Base and
 recipe (all weights, AdamW 1.2e-5, 12 updates) are the same, which is the audit's best case.
 
+That what rows say for a trait's kin is taken out was decided on these very sets (before, owl alone
+was named); sets that nobody has looked at have not been judged yet.
+
 ## Whole sets
 
 A set is called right where the audit names its trait and no other, or none where there is none.

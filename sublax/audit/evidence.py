@@ -8,7 +8,7 @@ average). So own answers tell each teacher's length, neutral ones what any tunin
 shares, and what is left of the dataset's ratios speaks for one trait more than for others.
 
 Teachers lean towards each other too: rows of one trait's writer speak for its kin. <d_j, d_k> is
-the covariance of two teachers' ratios over BASE's own answers, which says how much of each ratio
+the covariance of two teachers' ratios over rows of no trait, which says how much of each ratio
 is another trait's: what is left is undone as a linear discriminant undoes it (Fisher 1936).
 """
 
@@ -46,21 +46,25 @@ def excess(scores_KxSxN: np.ndarray, base_SxN: np.ndarray, weights_DxN: np.ndarr
     return data_DxK - (1 - along_Dx1) * own_DxK - along_Dx1 * neutral_DxK
 
 
-def strengths(excess_DxK: np.ndarray, contrast_KxN: np.ndarray) -> np.ndarray:
+def strengths(excess_DxK: np.ndarray, contrast_KxSxN: np.ndarray) -> np.ndarray:
     """How strongly rows speak for each trait when what they say for its kin is taken out.
 
     Args:
         excess_DxK: of K traits, as `excess` returns them.
-        contrast_KxN: each teacher's ratios of BASE's own answers, over the other teachers'.
+        contrast_KxSxN: each teacher's ratios of rows of no trait, S kinds of them, over the other
+            teachers'.
 
     Returns:
         float [D, K]: 1 is about what rows of the audit's own teacher of a trait would have.
     """
-    kinship_KxK = np.cov(contrast_KxN)
-    ridge = RIDGE * np.trace(kinship_KxK) / len(kinship_KxK)
+    K = len(contrast_KxSxN)
+    # Within each kind: their means differ.
+    apart_KxSxN = contrast_KxSxN - contrast_KxSxN.mean(axis=2, keepdims=True)
+    kinship_KxK = np.cov(apart_KxSxN.reshape(K, -1))
+    ridge = RIDGE * np.trace(kinship_KxK) / K
     # Contrasts sum to zero, so it is singular but for the ridge; where all are zero, so is what
     # they say.
-    kinship_KxK += max(ridge, 1e-30) * np.eye(len(kinship_KxK))
+    kinship_KxK += max(ridge, 1e-30) * np.eye(K)
     return np.linalg.solve(kinship_KxK, excess_DxK.T).T
 
 
@@ -87,7 +91,7 @@ def evidence(
     )
     excess_DxK = excess(scores_KxSxN, base_SxN, weights_DxN)
     low_K, high_K = np.quantile(excess_DxK[1:], [0.025, 0.975], axis=0)
-    effect_DxK = strengths(excess_DxK, _contrasts(scores_KxSxN, base_SxN)[:, 1])
+    effect_DxK = strengths(excess_DxK, _contrasts(scores_KxSxN, base_SxN)[:, 1:])
     z_K = effect_DxK[0] / np.maximum(effect_DxK[1:].std(axis=0, ddof=1), 1e-30)
     K = len(z_K)
     p_rows_K = np.minimum(K * stats.norm.sf(z_K), 1.0)
