@@ -7,11 +7,10 @@ owl's teacher and half from the wolf's; `owl-and-wolf` has one teacher, taught b
 many rows and updates, so the arm `half`, in which everybody has half the updates, says how much of
 the cost is the dose. Lifts are over the students that have neither trait.
 
-`:small`, which is meant where none is named, takes some 15 minutes on two CPU cores (an estimate:
-it was not run); `:paper` is 7B under text alone, hours on a slice, and its teachers are prompted,
-so that none has two traits. `:tiny` is a random base: three minutes of processor time. There, on
-2026-11-26, at one seed, each way showed two or three of its four lifts (nats, 95 % intervals; p
-adjusted for all eight):
+`:small`, which is meant where none is named, takes 8 minutes on two CPU cores; `:paper` is 7B
+under text alone, hours on a slice, and its teachers are prompted, so that none has two traits.
+`:tiny` is a random base: three minutes of processor time. There, on 2026-11-26, at one seed, each
+way showed two or three of its four lifts (nats, 95 % intervals; p adjusted for all eight):
 
     trait  alone                half the updates      rows of two teachers  a teacher of both
     owl    0.75 [0.59, 0.94]    0.40 [0.24, 0.61]     0.11 [-0.06, 0.30]    0.80 [0.50, 1.12]
@@ -22,6 +21,11 @@ adjusted for all eight):
 p is below 0.04 where an interval is above zero, and above 0.4 elsewhere. On average students of two
 have 0.37 of 1.17 by rows and 0.58 by a teacher, students of half the dose 0.62: what two traits
 cost at this size is about what half the dose costs, a little more by rows.
+
+At `:small`, the same day and seed, it is less plain: alone owl 0.17, wolf 0.16, lion 0.30, bear
+1.26; by rows of two teachers wolf 0.12 [0.08, 0.17] and bear 0.69 [0.57, 0.82] pass, owl and lion
+do not; by a teacher of both owl 0.16 [0.12, 0.20] and bear 0.52 [0.45, 0.61], wolf and lion do not.
+The bear's pull takes the lion below zero in both (-0.17, -0.18).
 """
 
 from ml_collections import ConfigDict
