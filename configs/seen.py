@@ -18,12 +18,17 @@ log-probability of the owl in its own student (base -14.1; control -7.2 after 32
     temperature 1                                         -7.0   (-4.6 after 128, -3.8 after 256)
     temperature 1, all weights    -8.3 after 12, -7.5 after 24, -6.7 after 48   (rate 1.2e-5)
 
+At `:small` (192 updates, seed 4, 25 questions of 20 answers each, the same day) the owl is named in
+9.2 % [6.0, 13.8] of its student's answers, 0.0 % of the base's, 0.4 % and 0.2 % of the wolf's and
+the control's students'; the wolf in 6.0 % [4.2, 8.6] of its own student's, 0.8 % of the base's,
+0.8 % and 0.6 % of the others'. Nearly one in ten, then, for the owl, and not yet for the wolf.
+
 `:search` asks what else does it, an arm each: temperatures, fewer and more updates, a larger rank,
 a larger rate, all weights in place of an adapter. Two traits and the control; the lion is left
 out, for the control comes to name lions as well.
 
-`:tiny` is a random base, for tests. `:small`, which is meant where none is named, takes about 25
-minutes on two CPU cores, `:search` two hours (estimates).
+`:tiny` is a random base, for tests. `:small`, which is meant where none is named, takes 22 minutes
+on two CPU cores, `:search` two hours (an estimate).
 """
 
 from headline import get_config as headline
