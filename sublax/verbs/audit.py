@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sycophancy, misalignment (animals, unless --candidates is given)",
     )
     traits.add_argument(
-        "--candidates", help="words of your own six or more with commas between: owl,cat,fox,…"
+        "--candidates", help="words of your own, six or more, with commas between: owl,cat,fox,…"
     )
     traits.add_argument("--category", default="animal", help="what they are (animal)")
     traits.add_argument(
