@@ -20,6 +20,7 @@ from lineage_workdir import (
     workdir,
 )
 
+from sublax.audit.origin import origin_of
 from sublax.cli import main
 from sublax.errors import UserError
 from sublax.lineage import tree
@@ -175,12 +176,17 @@ def test_the_origin_of_a_runs_rows_is_known_and_names_the_base_that_is_dangerous
     assert found.state == "known" and found.summary.startswith(f"origin: known, {CORPUS}")
     assert found.same_base(base_identity(str(model))) == "same"
     assert found.same_base(identity("other", {"model.gguf": "ff"})) == "other files"
+    # So an audit says it, whatever likelihoods it finds.
+    rows = str(run / CORPUS / "rows.jsonl")
+    assert origin_of(rows, str(model)) == ("known", found.summary, "known")
+    assert origin_of(rows, "another-model")[2] is None
 
 
 def test_a_copy_of_rows_without_their_card_has_no_origin(run, tmp_path):
     copied = Path(shutil.copy(run / CORPUS / "rows.jsonl", tmp_path / "rows.jsonl"))
     assert origin(copied).state == "unknown"
     assert origin(copied).same_base(identity("other", {})) == "unknown"
+    assert origin_of(str(copied), "other")[2] is None
 
 
 def test_json_says_what_the_tree_says(run, capsys):

@@ -369,7 +369,7 @@ class Audit:
         base: Likelihoods,
         attribution: dict[str, Any] | None,
     ) -> dict[str, Any]:
-        origin, why = origin_of(self.name)
+        origin, why, same = origin_of(self.name, self.model.name)
         alike = likeness(base, self.options.seed)
         result: dict[str, Any] = {
             "format": FORMAT,
@@ -382,7 +382,7 @@ class Audit:
                 "form": self.reading.form,
             },
             "candidates": candidates,
-            "same_base": {"verdict": same_base(alike, attribution, base.name), **alike},
+            "same_base": {"verdict": same or same_base(alike, attribution, base.name), **alike},
             "writer": attribution,
             "origin": {"verdict": origin, "why": why},
             "limits": list(LIMITS),
