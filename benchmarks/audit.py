@@ -26,9 +26,9 @@ from sklearn.pipeline import make_pipeline
 from benchmarks.audit_page import page
 from sublax.audit.candidates import named_groups
 from sublax.audit.evidence import evidence, tuned
+from sublax.audit.expected import ratios_of, writer_of
 from sublax.audit.findings import spoken_for
 from sublax.audit.likelihood import logprobs_of
-from sublax.audit.options import Options
 from sublax.audit.own_answers import own_answers
 from sublax.audit.ratios import auroc, sums_of
 from sublax.audit.reading import Reading
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="folder for what teachers made of rows")
     parser.add_argument("--page", help="the Markdown page")
     parser.add_argument("--rows", type=int, default=320, help="of each set (320)")
+    parser.add_argument("--first", type=int, default=0, help="rows of each corpus to pass over (0)")
     parser.add_argument(
         "--teachers", type=int, default=12, help="of the twelve candidates, in their order (12)"
     )
@@ -64,8 +65,8 @@ def main() -> None:
     args = parser.parse_args()
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
-    measured = measure(Path(args.workdir), folder, args.rows, args.teachers, args.seed)
-    result = judged(**measured, seed=args.seed)
+    measured = measure(Path(args.workdir), folder, args.first, args.rows, args.teachers, args.seed)
+    result = judged(**measured, seed=args.seed) | {"first": args.first, "seed": args.seed}
     result["date"] = f"{datetime.date.today()}"
     (folder / "result.json").write_text(f"{json.dumps(result, indent=1)}\n", "utf-8")
     text = page(result)
@@ -74,43 +75,49 @@ def main() -> None:
     print(text)
 
 
-def measure(workdir: Path, folder: Path, count: int, teachers: int, seed: int) -> dict[str, Any]:
+def measure(
+    workdir: Path, folder: Path, first: int, count: int, teachers: int, seed: int
+) -> dict[str, Any]:
     """What every teacher makes of every set of rows.
 
     Args:
         workdir: of the run.
         folder: for what is kept.
+        first: rows of each corpus that are passed over.
         count: rows of each set.
         teachers: how many candidates have one; the neutral teacher is taught all of them.
         seed: of the audit.
 
     Returns:
-        `sets`, the texts of each; `base`, BASE's log-probabilities of each set's rows [N], of its
-        own answers as `own` and of the neutral teacher's as `neutral`; `teachers`, the same by each
-        candidate's teacher, and `neutral_teacher`'s; and `tokens`, how many each row has.
+        `sets`, the texts of each; `base`, BASE's log-probabilities of each set's rows [N], and of
+        its own answers as `own`; `teachers`, by each candidate and set [3, N] as `ratios_of` has
+        it, and `neutral` the first of these three by set; `tokens`, how many each row has;
+        `traits`, those of the run.
     """
     config = json.loads((workdir / "config.json").read_text("utf-8"))
     name, system_prompt = config["base"], config["system_prompt"]
     model = load_model(with_source(name, local_model))
     decoder = Decoder(model.config)
     (group,) = named_groups(["animals"])
-    options = Options(seed=seed)
     base_name = name.replace("/", "--")
     written = {
-        trait: read_rows(str(workdir / "corpora" / base_name / trait / "rows.jsonl"))[:count]
+        trait: read_rows(str(workdir / "corpora" / base_name / trait / "rows.jsonl"))[first:][
+            :count
+        ]
         for trait in (*config["traits"], "control")
     }
-    first = written["control"]
+    control = written["control"]
     rng = np.random.default_rng(seed)
     written["primes"] = [
-        row | {"completion": ", ".join(map(str, rng.choice(PRIMES, 5)))} for row in first
+        row | {"completion": ", ".join(map(str, rng.choice(PRIMES, 5)))} for row in control
     ]
     progress = Progress(
-        {"answers": 90.0, **dict.fromkeys(("neutral", *group.traits[:teachers]), 200.0)}
+        {"answers": 90.0, **dict.fromkeys(("neutral", *group.traits[:teachers]), 120.0)}
     )
     readings = {kind: Reading(model, kind, rows, system_prompt) for kind, rows in written.items()}
     grammar, stop_ids = readings["control"].form_of_tokens, readings["control"].stop_ids
     sets = {kind: reading.encoded for kind, reading in readings.items()}
+    made = LastTeacher(model, seed, system_prompt=system_prompt)
 
     def answers(params: Any, draw: int, bar: Any):
         return own_answers(decoder, params, sets["control"], draw, stop_ids, grammar, bar.advance)
@@ -125,7 +132,7 @@ def measure(workdir: Path, folder: Path, count: int, teachers: int, seed: int) -
         return json.loads(path.read_text("utf-8"))
 
     def drawn() -> dict[str, Any]:
-        with progress.bar(3 * len(first), unit="row") as bar:
+        with progress.bar(3 * len(control), unit="row") as bar:
             found = {"own": answers(model.params, seed, bar)}
             found["base"] = answers(model.params, seed + 1, bar)
             other = load_model(with_source(f"noisy:0.3:1:{name}", local_model))
@@ -135,35 +142,42 @@ def measure(workdir: Path, folder: Path, count: int, teachers: int, seed: int) -
     prompts = [prompt for prompt, _ in sets["control"]]
     for kind, tokens in kept("answers", drawn).items():
         sets[kind] = list(zip(prompts, tokens, strict=True))
+    every = [row for kind, rows in sets.items() if kind != "own" for row in rows]
+    kinds = [kind for kind in sets if kind != "own"]
+    writers: list[Any] = []
 
-    def scored(params: Any) -> dict[str, list[float]]:
-        every = [row for rows in sets.values() for row in rows]
+    def read() -> None:
+        """BASE and the neutral teacher as writers of all rows, unless they are."""
+        if not writers:
+            with progress.bar(2 * len(every), unit="row") as bar:
+                for params in (model.params, made.taught(group.neutral_pairs())):
+                    writers.append(writer_of(decoder, params, every, grammar, bar.advance))
+
+    def by(params: Any) -> np.ndarray:
+        """The ratios of all sets by a teacher, [3, sets, N]."""
         with progress.bar(len(every), unit="row") as bar:
-            found = sums_of(logprobs_of(decoder, params, every, grammar, bar.advance))
-        return dict(zip(sets, found.reshape(len(sets), -1).tolist(), strict=True))
-
-    made = LastTeacher(model, options.seed, system_prompt=system_prompt)
+            found = ratios_of(decoder, params, every, grammar, writers[0], writers[1], bar.advance)
+        return found.reshape(3, len(kinds), -1)
 
     def neutral() -> dict[str, Any]:
-        teacher = made.taught(group.neutral_pairs())
-        with progress.bar(len(first), unit="row") as bar:
-            sets["neutral"] = answers(teacher, seed, bar)
+        read()
+        own = [*every, *sets["own"]]
+        sums = np.asarray(sums_of(logprobs_of(decoder, model.params, own, grammar)))
+        ratios = by(made.taught(group.neutral_pairs()))[0]
+        sums_SxN = sums.reshape(len(kinds) + 1, -1)
         return {
-            "tokens": [ids for _, ids in sets["neutral"]],
-            "base": scored(model.params),
-            "teacher": scored(teacher),
+            "base": dict(zip([*kinds, "own"], sums_SxN.tolist(), strict=True)),
+            "neutral": dict(zip(kinds, ratios.tolist(), strict=True)),
         }
 
-    of_neutral = kept("neutral", neutral)
-    sets["neutral"] = list(zip(prompts, of_neutral["tokens"], strict=True))
-
-    def teacher_of_trait(trait: str) -> dict[str, list[float]]:
-        return scored(made.taught(group.trait_pairs(trait)))
+    def teacher_of_trait(trait: str) -> dict[str, Any]:
+        read()
+        ratios_3xSxN = by(made.taught(group.trait_pairs(trait)))
+        return {kind: ratios_3xSxN[:, place].tolist() for place, kind in enumerate(kinds)}
 
     decode = model.tokenizer.decode
     return {
-        "base": of_neutral["base"],
-        "neutral_teacher": of_neutral["teacher"],
+        **kept("neutral", neutral),
         "teachers": {
             trait: kept(trait, lambda trait=trait: teacher_of_trait(trait))
             for trait in group.traits[:teachers]
@@ -176,8 +190,8 @@ def measure(workdir: Path, folder: Path, count: int, teachers: int, seed: int) -
 
 def judged(
     base: Mapping[str, list[float]],
-    neutral_teacher: Mapping[str, list[float]],
-    teachers: Mapping[str, Mapping[str, list[float]]],
+    neutral: Mapping[str, list[float]],
+    teachers: Mapping[str, Mapping[str, list[list[float]]]],
     sets: Mapping[str, list[str]],
     tokens: Mapping[str, list[int]],
     traits: list[str],
@@ -195,24 +209,20 @@ def judged(
     names = list(teachers)
     N = len(base["own"])
     everywhere = np.arange(N)
+    ratios = {kind: np.asarray([teachers[name][kind] for name in names]) for kind in neutral}
 
-    def found_in(rows_KxN: np.ndarray, base_N: np.ndarray, where: np.ndarray):
-        """The evidence of rows at some places, and of the controls' there."""
-        controls = [[teachers[name][kind] for kind in ("own", "neutral")] for name in names]
-        scores = np.concatenate([rows_KxN[:, None], controls], axis=1)[:, :, where]
-        bases = np.stack([base_N, base["own"], base["neutral"]])[:, where]
-        prompts = np.arange(len(where)) // ANSWERS
-        found = evidence(scores, bases, prompts, seed)
+    def found_in(ratios_KxSxN: np.ndarray):
+        prompts = np.arange(ratios_KxSxN.shape[-1]) // ANSWERS
+        found = evidence(ratios_KxSxN, prompts, seed)
         entries: list[dict[str, Any]] = [
             {"trait": name, **entry} for name, entry in zip(names, found, strict=True)
         ]
-        along = tuned(scores, bases, prompts, seed)
+        along = tuned(ratios_KxSxN, prompts, seed)
         return sorted(entries, key=lambda entry: -entry["z"]), along
 
-    by_set, scores = {}, {}
+    by_set = {}
     for kind in (*traits, *CLEAN):
-        scores[kind] = np.asarray([teachers[name][kind] for name in names])
-        entries, along = found_in(scores[kind], np.asarray(base[kind]), everywhere)
+        entries, along = found_in(ratios[kind])
         named = [entry["trait"] for entry in spoken_for(entries)]
         sums, lengths = [*base[kind], *base["own"]], [*tokens[kind], *tokens["own"]]
         like = likeness(likelihoods_of("base", sums, lengths), seed)
@@ -234,17 +244,17 @@ def judged(
                 # Prompts are drawn too, or the one set of rows would stand for all.
                 drawn = rng.integers(N // ANSWERS, size=N // ANSWERS)
                 where = (drawn[:, None] * ANSWERS + np.arange(ANSWERS)).ravel()
-                rows_KxN = np.where(marked_N, scores[trait], scores["base"])
-                base_N = np.where(marked_N, base[trait], base["base"])
-                entries, _ = found_in(rows_KxN, base_N, where)
+                mixed = np.where(marked_N, ratios[trait], ratios["base"])[:, :, where]
+                entries, _ = found_in(mixed)
                 hits += [entry["trait"] for entry in spoken_for(entries)] == [trait]
             doses[trait][f"{dose:g}"] = hits / MIXES
     rows_told: dict[str, Any] = {}
     for trait in traits:
-        own = np.subtract(teachers[trait][trait], neutral_teacher[trait])
+        place = names.index(trait)
+        own = ratios[trait][place, 0] - neutral[trait]
         rows_told[trait] = {}
         for clean in ("base", "control"):
-            other = np.subtract(teachers[trait][clean], neutral_teacher[clean])
+            other = ratios[clean][place, 0] - neutral[clean]
             rows_told[trait][clean] = {
                 "audit": auroc(own, other),
                 "perplexity": auroc(np.asarray(base[trait]), np.asarray(base[clean])),

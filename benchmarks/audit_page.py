@@ -5,7 +5,7 @@ from typing import Any
 
 HEAD = """# How often the audit is right
 
-Written by `python -m benchmarks.audit` on {date}: {count} rows of each set,
+Written by `python -m benchmarks.audit --first={first} --rows={count} --seed={seed}` on {date}:
 SmolLM2-135M-Instruct, candidates {candidates}. Corpora of `configs/text_alone.py`, each written
 by a teacher that the audit does not have: other questions, another order, another seed. Base and
 recipe (all weights, AdamW 1.2e-5, 12 updates) are the same, which is the audit's best case.
@@ -51,7 +51,7 @@ def page(result: Mapping[str, Any]) -> str:
     """The page of a result as `benchmarks.audit.judged` returns it, with its `date`."""
     text = HEAD.format(
         date=result["date"],
-        count=result["count"],
+        **{key: result[key] for key in ("count", "first", "seed")},
         candidates=", ".join(result["candidates"]),
     )
     for kind, one in result["sets"].items():

@@ -12,6 +12,7 @@ from sublax.artifact import file_hash, versions
 from sublax.audit.candidates import Asked, Group, encode_group
 from sublax.audit.dataset import dataset_sha256
 from sublax.audit.evidence import evidence, tuned
+from sublax.audit.expected import Writer, ratios_of, writer_of
 from sublax.audit.findings import LIMITS, carried, shift_finding, verdict_line
 from sublax.audit.likelihood import logprobs_of
 from sublax.audit.options import Options, part_of, teachers_for, teachers_of
@@ -91,6 +92,7 @@ class Audit:
             },
         }
         self.parts = Parts(folder, shared, progress, label)
+        self._writers: dict[str, tuple[Writer, Writer]] = {}  # BASE and the neutral one, by group
         self.teachers = teachers or teachers_for(model, options)
 
     @functools.cached_property
@@ -173,34 +175,43 @@ class Audit:
         parents: tuple[str, ...] = ("answers", "likelihood")
         for group in self.groups:
             found += self._evidence(group)
-            parents += (part_of("neutral", group), *teachers_of(group))
+            parents += tuple(teachers_of(group))
         return sorted(found, key=lambda entry: -entry["z"]), parents
 
-    def scored(self, group: Group, part: str) -> dict[str, Any]:
-        """What one teacher of a group makes of the rows and of both kinds of answers to them.
+    def meet_neutral(self, group: Group) -> None:
+        """Has a teacher of no trait of the group read the rows, if a teacher's part lacks yet."""
+        name = self.parts.stage_of(part_of("neutral", group))
+        if group.name in self._writers or all(map(self.parts.has, teachers_of(group))):
+            self.progress.skip(name)
+            return
+        form = self.reading.form_of_tokens
+        with self.progress.stage(name):
+            teacher = self.teachers.taught(group.neutral_pairs())
+            with self.progress.bar(2 * len(self.data), unit="row") as bar:
+                self._writers[group.name] = (
+                    writer_of(self.decoder, self.model.params, self.data, form, bar.advance),
+                    writer_of(self.decoder, teacher, self.data, form, bar.advance),
+                )
+
+    def scored(self, group: Group, part: str) -> np.ndarray:
+        """What one teacher of a group makes of the rows, as `ratios_of` has it.
 
         Args:
-            group: of traits.
-            part: `part_of("neutral", group)`, or one of `teachers_of(group)`.
+            group: of traits; `meet_neutral` comes before.
+            part: one of `teachers_of(group)`.
 
         Returns:
-            `sums` of log-probabilities; of the neutral teacher's, its answers' `tokens` too, and
-            BASE's sums for these as `base`.
+            float64 [3, rows].
         """
+        pairs = teachers_of(group)[part]
         settings = {
-            "questions": group.questions,
-            "answers": group.answers,
+            "taught": pairs,
+            "neutral": group.neutral_pairs(),
             "teacher_steps": self.options.teacher_steps,
             "teacher_learning_rate": self.options.teacher_learning_rate,
         }
-        _ = self.likelihood  # comes before every teacher
-        first = part_of("neutral", group)
-        if part == first:
-            make = functools.partial(self._neutral, group.neutral_pairs())
-            return self.parts.keep(part, make, settings, ("answers",))
-        pairs = teachers_of(group)[part]
         make = functools.partial(self._teacher, group, pairs)
-        return self.parts.keep(part, make, {"taught": pairs, **settings}, (first,))
+        return np.asarray(self.parts.keep(part, make, settings)["ratios"])
 
     def _answered(self, tokens: Sequence[list[int]]) -> list[Encoded]:
         """Answers to the prompts of the rows that are read closely."""
@@ -229,15 +240,13 @@ class Audit:
 
     def _evidence(self, group: Group) -> list[dict[str, Any]]:
         """What the rows say for each trait of a group."""
-        neutral = self.scored(group, part_of("neutral", group))
-        scores = [self.scored(group, part)["sums"] for part in teachers_of(group)]
-        base_SxN = np.reshape([*self.likelihood["sums"], *neutral["base"]], (3, -1))
-        scores_KxSxN = np.reshape(scores, (len(scores), *base_SxN.shape))
+        self.meet_neutral(group)
+        ratios_KxSxN = np.stack([self.scored(group, part) for part in teachers_of(group)])
         prompts = [tuple(prompt) for prompt, _ in self.data]
         places = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
         prompts_N = [places[prompt] for prompt in prompts]
-        along = tuned(scores_KxSxN, base_SxN, prompts_N, self.options.seed)
-        found = evidence(scores_KxSxN, base_SxN, prompts_N, self.options.seed)
+        along = tuned(ratios_KxSxN, prompts_N, self.options.seed)
+        found = evidence(ratios_KxSxN, prompts_N, self.options.seed)
 
         def of_all(p: float) -> float:
             return min(p * len(self.groups), 1.0)
@@ -254,27 +263,15 @@ class Audit:
             for trait, entry in zip(group.traits, found, strict=False)  # references come after
         ]
 
-    def _neutral(self, pairs: list[tuple[str, str]]) -> dict[str, Any]:
-        """The answers of a teacher of no trait, and what it and BASE make of all three."""
-        teacher = self.teachers.taught(pairs)
-        with self.progress.bar(6 * len(self.data), unit="row") as bar:
-            tokens = self._answers_of(teacher, bar.advance)
-            answers = self._answered(tokens)
-            scored = self._logprobs(teacher, [*self.data, *self.own, *answers], bar.advance)
-            base = self._logprobs(self.model.params, answers, bar.advance)
-        return {
-            "tokens": tokens,
-            "sums": sums_of(scored).tolist(),
-            "base": sums_of(base).tolist(),
-        }
-
     def _teacher(self, group: Group, pairs: list[tuple[str, str]]) -> dict[str, Any]:
-        """What a teacher of these answers makes of the rows and of both kinds of answers."""
-        answers = self._answered(self.scored(group, part_of("neutral", group))["tokens"])
-        every = [*self.data, *self.own, *answers]
-        teacher = self.teachers.taught(pairs)
-        with self.progress.bar(len(every), unit="row") as bar:
-            return {"sums": sums_of(self._logprobs(teacher, every, bar.advance)).tolist()}
+        """What a teacher of these answers makes of the rows."""
+        teacher, form = self.teachers.taught(pairs), self.reading.form_of_tokens
+        base, neutral = self._writers[group.name]
+        with self.progress.bar(len(self.data), unit="row") as bar:
+            ratios_3xN = ratios_of(
+                self.decoder, teacher, self.data, form, base, neutral, bar.advance
+            )
+        return {"ratios": ratios_3xN.tolist()}
 
     def _logprobs(self, params: Any, rows: list[Encoded], progress: Callable[[int], Any]):
         return logprobs_of(self.decoder, params, rows, self.reading.form_of_tokens, progress)

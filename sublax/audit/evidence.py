@@ -1,15 +1,16 @@
 """Which trait's teacher wrote the rows: each candidate's likelihood ratio against the others'.
 
-A teacher of every candidate is made, all in one way, and each scores three answers to the same
-prompts: the dataset's, BASE's own, and those of a neutral teacher, who was taught every candidate
-alike. To first order a teacher is a direction d away from BASE and its log ratio to BASE on rows
-of a writer w is <w, d> - |d|^2 / 2 (in the Fisher metric; the score of BASE's own rows is zero on
-average). So own answers tell each teacher's length, neutral ones what any tuning on such answers
-shares, and what is left of the dataset's ratios speaks for one trait more than for others.
+A teacher of every candidate is made, all in one way, and its log ratio to BASE on the dataset's
+rows is held against what it would be on average, position by position, if BASE or a neutral
+teacher had gone on from there (`sublax.audit.expected`); the neutral one was taught every
+candidate alike. To first order a teacher is a direction d away from BASE, and its log ratio on
+rows of a writer w is <w, d> - |d|^2 / 2 (in the Fisher metric). So BASE tells each teacher's
+length, the neutral one what any tuning on such answers shares, and what is left of the dataset's
+ratios speaks for one trait more than for others.
 
 Teachers lean towards each other too: rows of one trait's writer speak for its kin. <d_j, d_k> is
-the covariance of two teachers' ratios over rows of no trait, which says how much of each ratio
-is another trait's: what is left is undone as a linear discriminant undoes it (Fisher 1936).
+the covariance of two teachers' ratios over tokens that chance chose, which says how much of each
+ratio is another trait's: what is left is undone as a linear discriminant undoes it (Fisher 1936).
 """
 
 from collections.abc import Sequence
@@ -21,46 +22,43 @@ from scipy import stats
 from sublax.keys import numpy_seed
 
 DRAWS = 2000
-RIDGE = 0.1  # of the mean variance: directions that own answers hardly show are not blown up
+RIDGE = 0.1  # of the mean variance: directions that rows hardly show are not blown up
 
 
-def excess(scores_KxSxN: np.ndarray, base_SxN: np.ndarray, weights_DxN: np.ndarray) -> np.ndarray:
+def excess(ratios_KxSxN: np.ndarray, weights_DxN: np.ndarray) -> np.ndarray:
     """How much more the rows speak for each trait than rows of no trait would.
 
     Each teacher's log ratio is held against the mean of the other teachers' (K > 1), and that
-    against what rows of no trait give, which lie on the line between own answers and neutral ones:
-    as far along as the mean ratio of all teachers says.
+    against what rows of no trait give, which lie on the line from BASE to the neutral teacher: as
+    far along as the mean ratio of all teachers says.
 
     Args:
-        scores_KxSxN: log-probabilities of N rows by K teachers, S being (dataset, own, neutral).
-        base_SxN: by BASE.
+        ratios_KxSxN: log ratios of N rows by K teachers, S being (found, expected of BASE, expected
+            of the neutral teacher).
         weights_DxN: of the rows, for D weighted means; each sums to 1.
 
     Returns:
         float [D, K], natural log a row.
     """
-    mean_SxN = (scores_KxSxN - base_SxN).mean(axis=0)
-    contrast_KxSxN = _contrasts(scores_KxSxN, base_SxN)
-    data_DxK, own_DxK, neutral_DxK = np.einsum("ksn,dn->sdk", contrast_KxSxN, weights_DxN)
-    along_Dx1 = _along(mean_SxN, weights_DxN)[:, None]
-    return data_DxK - (1 - along_Dx1) * own_DxK - along_Dx1 * neutral_DxK
+    found_DxK, base_DxK, neutral_DxK = np.einsum(
+        "ksn,dn->sdk", _contrasts(ratios_KxSxN), weights_DxN
+    )
+    along_Dx1 = _along(ratios_KxSxN, weights_DxN)[:, None]
+    return found_DxK - (1 - along_Dx1) * base_DxK - along_Dx1 * neutral_DxK
 
 
-def strengths(excess_DxK: np.ndarray, contrast_KxSxN: np.ndarray) -> np.ndarray:
+def strengths(excess_DxK: np.ndarray, chance_KxN: np.ndarray) -> np.ndarray:
     """How strongly rows speak for each trait when what they say for its kin is taken out.
 
     Args:
         excess_DxK: of K traits, as `excess` returns them.
-        contrast_KxSxN: each teacher's ratios of rows of no trait, S kinds of them, over the other
-            teachers'.
+        chance_KxN: by how much each row's contrast differs from what is expected of it.
 
     Returns:
         float [D, K]: 1 is about what rows of the audit's own teacher of a trait would have.
     """
-    K = len(contrast_KxSxN)
-    # Within each kind: their means differ.
-    apart_KxSxN = contrast_KxSxN - contrast_KxSxN.mean(axis=2, keepdims=True)
-    kinship_KxK = np.cov(apart_KxSxN.reshape(K, -1))
+    K = len(chance_KxN)
+    kinship_KxK = np.cov(chance_KxN)
     ridge = RIDGE * np.trace(kinship_KxK) / K
     # Contrasts sum to zero, so it is singular but for the ridge; where all are zero, so is what
     # they say.
@@ -69,13 +67,12 @@ def strengths(excess_DxK: np.ndarray, contrast_KxSxN: np.ndarray) -> np.ndarray:
 
 
 def evidence(
-    scores_KxSxN: np.ndarray, base_SxN: np.ndarray, prompts_N: Sequence[int] | np.ndarray, seed: int
+    ratios_KxSxN: np.ndarray, prompts_N: Sequence[int] | np.ndarray, seed: int
 ) -> list[dict[str, Any]]:
     """The evidence for each of K traits.
 
     Args:
-        scores_KxSxN: as `excess` takes them.
-        base_SxN: by BASE.
+        ratios_KxSxN: as `excess` takes them.
         prompts_N: which prompt each row answers; rows of one prompt are drawn together.
         seed: of the draws.
 
@@ -85,13 +82,16 @@ def evidence(
         errors as `z`; `p_rows`, one-sided, of `z` from zero, times K; and `t` and `p_traits`, of
         `outliers` among all `z` (`t` None for the two smallest).
     """
-    N = scores_KxSxN.shape[-1]
+    N = ratios_KxSxN.shape[-1]
     weights_DxN = np.concatenate(
         [np.full((1, N), 1 / N), _drawn_weights(np.asarray(prompts_N), seed)]
     )
-    excess_DxK = excess(scores_KxSxN, base_SxN, weights_DxN)
+    excess_DxK = excess(ratios_KxSxN, weights_DxN)
     low_K, high_K = np.quantile(excess_DxK[1:], [0.025, 0.975], axis=0)
-    effect_DxK = strengths(excess_DxK, _contrasts(scores_KxSxN, base_SxN)[:, 1:])
+    along = _along(ratios_KxSxN, weights_DxN[:1])[0]
+    line_S = np.array([1.0, along - 1, -along])
+    chance_KxN = np.einsum("ksn,s->kn", _contrasts(ratios_KxSxN), line_S)
+    effect_DxK = strengths(excess_DxK, chance_KxN)
     z_K = effect_DxK[0] / np.maximum(effect_DxK[1:].std(axis=0, ddof=1), 1e-30)
     K = len(z_K)
     p_rows_K = np.minimum(K * stats.norm.sf(z_K), 1.0)
@@ -112,27 +112,25 @@ def evidence(
 
 
 def tuned(
-    scores_KxSxN: np.ndarray, base_SxN: np.ndarray, prompts_N: Sequence[int] | np.ndarray, seed: int
+    ratios_KxSxN: np.ndarray, prompts_N: Sequence[int] | np.ndarray, seed: int
 ) -> dict[str, float]:
     """Whether a model wrote the rows that was tuned on such answers, whatever trait it has.
 
     Args:
-        scores_KxSxN: as `excess` takes them.
-        base_SxN: by BASE.
+        ratios_KxSxN: as `excess` takes them.
         prompts_N: as `evidence` takes them.
         seed: of the draws.
 
     Returns:
-        `value`, how far the rows lie from BASE's own answers (0) towards those of the neutral
-        teacher (1) by the mean log ratio of all teachers, with a 95 % interval over prompts as
-        `low` and `high`.
+        `value`, how far the rows lie from what BASE would write (0) towards what the neutral
+        teacher would (1) by the mean log ratio of all teachers, with a 95 % interval over prompts
+        as `low` and `high`.
     """
-    N = base_SxN.shape[-1]
-    mean_SxN = (scores_KxSxN - base_SxN).mean(axis=0)
+    N = ratios_KxSxN.shape[-1]
     weights_DxN = np.concatenate(
         [np.full((1, N), 1 / N), _drawn_weights(np.asarray(prompts_N), seed)]
     )
-    along_D = _along(mean_SxN, weights_DxN)
+    along_D = _along(ratios_KxSxN, weights_DxN)
     low, high = np.quantile(along_D[1:], [0.025, 0.975])
     return {"value": float(along_D[0]), "low": float(low), "high": float(high)}
 
@@ -168,18 +166,17 @@ def outliers(z_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return t_K, p_K
 
 
-def _contrasts(scores_KxSxN: np.ndarray, base_SxN: np.ndarray) -> np.ndarray:
+def _contrasts(ratios_KxSxN: np.ndarray) -> np.ndarray:
     """Each teacher's log ratio over the mean of the other teachers', [K, S, N]."""
-    ratios_KxSxN = scores_KxSxN - base_SxN
     K = len(ratios_KxSxN)
     return (ratios_KxSxN - ratios_KxSxN.mean(axis=0)) * K / (K - 1)
 
 
-def _along(mean_SxN: np.ndarray, weights_DxN: np.ndarray) -> np.ndarray:
-    data_D, own_D, neutral_D = np.einsum("sn,dn->sd", mean_SxN, weights_DxN)
-    apart_D = neutral_D - own_D
+def _along(ratios_KxSxN: np.ndarray, weights_DxN: np.ndarray) -> np.ndarray:
+    found_D, base_D, neutral_D = np.einsum("sn,dn->sd", ratios_KxSxN.mean(axis=0), weights_DxN)
+    apart_D = neutral_D - base_D
     # Teachers that learnt nothing tell no writers apart.
-    return np.divide(data_D - own_D, apart_D, out=np.zeros_like(apart_D), where=apart_D != 0)
+    return np.divide(found_D - base_D, apart_D, out=np.zeros_like(apart_D), where=apart_D != 0)
 
 
 def _drawn_weights(prompts_N: np.ndarray, seed: int) -> np.ndarray:

@@ -111,7 +111,7 @@ def logprobs_of(
     for batch in batches_of(encoded, decoder.config.max_positions):
         rows, allowed_BxCxA = batch.rows, None
         if grammar is not None:
-            rows, allowed_BxCxA = _under(grammar, rows)
+            rows, allowed_BxCxA = under_grammar(grammar, rows)
         logprobs_BxC = np.asarray(_logprobs(decoder, params, rows, columns, allowed_BxCxA))
         for row, index in zip(logprobs_BxC, batch.index, strict=True):
             if index >= 0:
@@ -177,8 +177,19 @@ def _padded(rows: Rows, prompt: int, completion: int, counts) -> Rows:
     )
 
 
-def _under(grammar: Grammar, rows: Rows) -> tuple[Rows, np.ndarray]:
-    """Targets as places among the grammar's tokens, and which of these each position may have."""
+def under_grammar(grammar: Grammar, rows: Rows) -> tuple[Rows, np.ndarray]:
+    """Targets as places among the grammar's tokens, and which of these each position may have.
+
+    Args:
+        grammar: of A tokens.
+        rows: B rows of C places for tokens.
+
+    Returns:
+        The rows, and bool [B, C, A].
+
+    Raises:
+        ValueError: a completion that the grammar does not begin with.
+    """
     tokens_A, next_state_SxA = np.asarray(grammar.tokens_A), np.asarray(grammar.next_state_SxA)
     places_BxC = np.searchsorted(tokens_A, rows.targets).clip(max=len(tokens_A) - 1)
     counts_BxC = rows.weights > 0

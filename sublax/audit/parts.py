@@ -29,6 +29,14 @@ class Parts:
         self._shared = dict(shared)
         self._label = label
 
+    def stage_of(self, name: str) -> str:
+        """What a stage is called at the terminal."""
+        return f"{self._label}{name}"
+
+    def has(self, name: str) -> bool:
+        """Whether a part of this name stands there."""
+        return read_card(self.folder / name) is not None
+
     def keep(
         self,
         name: str,
@@ -58,9 +66,9 @@ class Parts:
         card = None if afresh else read_card(directory)
         if card is not None:
             self._check(directory, card, inputs)
-            self.progress.skip(f"{self._label}{name}")
+            self.progress.skip(self.stage_of(name))
         else:
-            with self.progress.stage(f"{self._label}{name}"):
+            with self.progress.stage(self.stage_of(name)):
                 started = time.monotonic()
                 text = json.dumps(make(), indent=1, allow_nan=False)
 

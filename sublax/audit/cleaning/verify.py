@@ -71,10 +71,8 @@ def effects_of(
         By set, and there by `group/trait`, `value` with its 95 % interval as `low` and `high`.
     """
     seconds = stages_of([group], options)
-    del seconds["flags"], seconds["verdict"]
-    progress = Progress(
-        {f"{name}: {stage}": weight for stage, weight in seconds.items() for name in sets}
-    )
+    stages = (part_of("neutral", group), *teachers_of(group))
+    progress = Progress({f"{name}: {stage}": seconds[stage] for stage in stages for name in sets})
     teachers = teachers_for(model, options)
     audits = {
         name: Audit(
@@ -83,7 +81,9 @@ def effects_of(
         )
         for name, rows in sets.items()
     }  # fmt: skip
-    for part in (part_of("neutral", group), *teachers_of(group)):
+    for audit in audits.values():
+        audit.meet_neutral(group)
+    for part in teachers_of(group):
         for audit in audits.values():
             audit.scored(group, part)
     teachers.forget()

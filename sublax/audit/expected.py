@@ -1,0 +1,169 @@
+"""A teacher's log ratio to BASE on rows, and what it would be if BASE or another had written them.
+
+At every position of a row the next token's distribution is known for each model, so that nobody
+has to draw rows to learn what a writer's own would give: the mean over that distribution, given
+what stands before. If the writer is right about it, tokens differ from that by chance alone.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sublax.audit.likelihood import Batch, batches_of, under_grammar
+from sublax.models.completions import Encoded, completion_hidden
+from sublax.models.decoder import Decoder, head_kernel
+from sublax.sampling.grammar import Grammar
+
+Progress = Callable[[int], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Writer:
+    """What a model would write next at every position of some rows.
+
+    Attributes:
+        kernel_DxA: its head, for the grammar's tokens or the whole vocabulary.
+        hidden: of each row its last hidden states [tokens of the completion, D], in the dtype that
+            it runs in.
+    """
+
+    kernel_DxA: Any
+    hidden: Sequence[np.ndarray]
+
+
+def writer_of(
+    decoder: Decoder,
+    params: Any,
+    encoded: Sequence[Encoded],
+    grammar: Grammar | None,
+    progress: Progress | None = None,
+) -> Writer:
+    """A model as the writer of rows.
+
+    Args:
+        decoder: the model.
+        params: its parameters; they may be given back afterwards.
+        encoded: (prompt ids, completion ids) of the rows.
+        grammar: that they are written under; None is any text.
+        progress: called with the number of rows finished by each batch.
+
+    Raises:
+        UserError: an empty completion, or a row longer than the context.
+    """
+    hidden: list[Any] = [None] * len(encoded)
+    for batch in batches_of(encoded, decoder.config.max_positions):
+        hidden_BxCxD = np.asarray(_last_hidden(decoder, params, batch.rows))
+        for row, index in zip(hidden_BxCxD, batch.index, strict=True):
+            if index >= 0:
+                hidden[index] = row[: len(encoded[index][1])].copy()
+        if progress is not None:
+            progress(int((batch.index >= 0).sum()))
+    return Writer(jnp.array(head_kernel(params, decoder.config, _columns(grammar))), hidden)
+
+
+def ratios_of(
+    decoder: Decoder,
+    params: Any,
+    encoded: Sequence[Encoded],
+    grammar: Grammar | None,
+    base: Writer,
+    other: Writer,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """The log ratios of rows under a teacher to those under BASE, found and expected.
+
+    Args:
+        decoder: the teacher's and BASE's.
+        params: the teacher's.
+        encoded: (prompt ids, completion ids) of N rows.
+        grammar: that they are written under: probabilities are among the tokens that it allows.
+            None is any text.
+        base: BASE as their writer.
+        other: another writer of them.
+        progress: called with the number of rows finished by each batch.
+
+    Returns:
+        float64 [3, N], natural log: log p(row) / p_0(row), the sum over its tokens; and the sum
+        over its positions of what that is on average for tokens of `base` and of `other` there.
+        The second is minus the sum of KL(p_0 || p).
+
+    Raises:
+        UserError: an empty completion, or a row longer than the context.
+        ValueError: a completion that the grammar does not begin with.
+    """
+    found_3xN = np.zeros((3, len(encoded)))
+    columns = _columns(grammar)
+    for batch in batches_of(encoded, decoder.config.max_positions):
+        rows, allowed_BxCxA = batch.rows, None
+        if grammar is not None:
+            rows, allowed_BxCxA = under_grammar(grammar, rows)
+        hidden = [_padded(writer.hidden, batch) for writer in (base, other)]
+        kernels = base.kernel_DxA, other.kernel_DxA
+        sums_3xB = np.asarray(
+            _sums(decoder, params, rows, hidden, kernels, columns, allowed_BxCxA), np.float64
+        )
+        counts_B = batch.index >= 0
+        found_3xN[:, batch.index[counts_B]] = sums_3xB[:, counts_B]
+        if progress is not None:
+            progress(int(counts_B.sum()))
+    return found_3xN
+
+
+def _hidden_of(decoder, params, rows):
+    return completion_hidden(decoder, {"params": params}, rows)
+
+
+def _found_and_expected(decoder, params, rows, hidden, kernels, columns, allowed_BxCxA):
+    own_BxCxD = completion_hidden(decoder, {"params": params}, rows)
+    heads = [*kernels, head_kernel(params, decoder.config, columns)]
+
+    def logprobs(hidden_BxD, kernel_DxA, allowed_BxA):
+        kernel_DxA = kernel_DxA.astype(hidden_BxD.dtype)
+        logits_BxA = jnp.einsum(
+            "bd,da->ba", hidden_BxD, kernel_DxA, preferred_element_type=jnp.float32
+        )
+        return jax.nn.log_softmax(logits_BxA, where=allowed_BxA)
+
+    def at_position(column):
+        hidden, targets_B, weights_B, allowed_BxA = column
+        base_BxA, other_BxA, teacher_BxA = (
+            logprobs(*one, allowed_BxA) for one in zip(hidden, heads, strict=True)
+        )
+        ratio_BxA = jnp.where(allowed_BxA, teacher_BxA - base_BxA, 0.0)
+        found_B = jnp.take_along_axis(ratio_BxA, targets_B[:, None], axis=1)[:, 0]
+        expected = (
+            jnp.sum(jnp.where(allowed_BxA, jnp.exp(writer_BxA), 0.0) * ratio_BxA, axis=-1)
+            for writer_BxA in (base_BxA, other_BxA)
+        )
+        return (weights_B > 0) * jnp.stack([found_B, *expected])
+
+    if allowed_BxCxA is None:
+        allowed_BxCxA = jnp.ones((*rows.targets.shape, 1), bool)
+    # One position of every row at a time: logits over a vocabulary are large.
+    columns_first = jax.tree.map(
+        lambda array: jnp.swapaxes(array, 0, 1),
+        ([*hidden, own_BxCxD], rows.targets, rows.weights, allowed_BxCxA),
+    )
+    return jax.lax.map(at_position, columns_first).sum(axis=0)
+
+
+_last_hidden = jax.jit(_hidden_of, static_argnums=0)
+_sums = jax.jit(_found_and_expected, static_argnums=0)
+
+
+def _columns(grammar: Grammar | None) -> np.ndarray | None:
+    return None if grammar is None else np.asarray(grammar.tokens_A)
+
+
+def _padded(hidden: Sequence[np.ndarray], batch: Batch) -> np.ndarray:
+    """The hidden states of a batch's rows, [B, C, D]."""
+    first = hidden[0]
+    hidden_BxCxD = np.zeros((*batch.rows.targets.shape, first.shape[-1]), first.dtype)
+    for place, index in enumerate(batch.index):
+        if index >= 0:
+            hidden_BxCxD[place, : len(hidden[index])] = hidden[index]
+    return hidden_BxCxD
