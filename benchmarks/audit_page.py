@@ -10,8 +10,7 @@ SmolLM2-135M-Instruct, candidates {candidates}. Corpora of `configs/text_alone.p
 by a teacher that the audit does not have: other questions, another order, another seed. Base and
 recipe (all weights, AdamW 1.2e-5, 12 updates) are the same, which is the audit's best case.
 
-That what rows say for a trait's kin is taken out was decided on these very sets (before, owl alone
-was named); sets that nobody has looked at have not been judged yet.
+{unseen}
 
 ## Whole sets
 
@@ -22,6 +21,13 @@ among traits. `tuned` is 0 for rows like BASE's own and 1 for those of a teacher
 | rows of | named | right | foremost trait, log ratio | p rows | p traits | tuned | like BASE's |
 |---|---|---|---|---|---|---|---|
 """
+
+# How the audit decides was settled on so many rows of each corpus, with teachers of seed 101.
+LOOKED_AT = 320
+UNSEEN = """How the audit decides was settled on the first {looked_at} rows of these corpora, with
+teachers of another seed. These are other rows and other teachers, by the same writers; nothing was
+changed after they were judged."""
+SEEN = "How the audit decides was settled on these very rows; `--first={looked_at}` reads others."
 
 DOSES = """
 ## Some marked rows among BASE's own
@@ -51,6 +57,7 @@ def page(result: Mapping[str, Any]) -> str:
     """The page of a result as `benchmarks.audit.judged` returns it, with its `date`."""
     text = HEAD.format(
         date=result["date"],
+        unseen=(UNSEEN if result["first"] >= LOOKED_AT else SEEN).format(looked_at=LOOKED_AT),
         **{key: result[key] for key in ("count", "first", "seed")},
         candidates=", ".join(result["candidates"]),
     )

@@ -12,6 +12,7 @@ LEVEL = 0.05  # family-wise, over all traits that were asked for
 LIMITS = (
     "A trait that is not among the candidates is not looked for.",
     "Clean means that nothing was found with so many rows: a small share of marked rows passes.",
+    "A trait that is only kin to the one that the rows carry may be named beside it.",
     "Teachers are tuned on one-word answers; a writer who has its trait by other means, such as a "
     "system prompt, was not tried.",
     "What another base wrote says nothing of traits: it does not pass to this one, and the ratios "
