@@ -13,10 +13,10 @@ On-policy distillation has the reverse KL, KL(student || teacher), and so have t
 `own-...-forward` has the main experiment's, and `reverse` is the main experiment's rows under the
 other, so that who writes and which way the divergence goes are told apart.
 
-`:small`, which is meant where none is named, takes some 25 minutes on two CPU cores (an estimate:
-it was not run); `:paper` is 7B, hours on a slice. `:tiny` is a random base: six minutes of
-processor time. There, on 2026-11-26, at one seed, mean lifts over three traits were (nats, 95 %
-intervals; every p is below 0.001), and less the main experiment's:
+`:small`, which is meant where none is named, takes some 20 minutes on two CPU cores; `:paper` is
+7B, hours on a slice. `:tiny` is a random base: six minutes of processor time. There, on 2026-11-26,
+at one seed, mean lifts over three traits were (nats, 95 % intervals; every p is below 0.001), and
+less the main experiment's:
 
     main experiment   1.12 [0.80, 1.47]
     own-5             0.89 [0.64, 1.19]   -0.22 [-0.37, -0.10]
@@ -28,6 +28,16 @@ intervals; every p is below 0.001), and less the main experiment's:
 So rows of one's own carry traits too, and which way the divergence goes made no difference here.
 Neither end of the rounds was the best, which one seed cannot tell from chance: by trait the arms
 differ more, and not alike (owl 1.17 and lion -0.15 in own-5, owl 0.23 and lion 0.29 in own-120).
+
+At `:small`, the same day and one seed too, where the main experiment has 0.23 [0.20, 0.26]:
+
+    own-2             0.25 [0.22, 0.29]   0.02 [0.00, 0.04]
+    own-4             0.23 [0.21, 0.25]   0.00 [-0.03, 0.03]
+    own-4-forward     0.34 [0.31, 0.38]   0.11 [0.10, 0.13]
+    own-16            0.40 [0.36, 0.44]   0.17 [0.15, 0.20]
+    reverse           0.28 [0.25, 0.31]   0.05 [0.04, 0.06]
+
+There the base's own rows, scored by teachers, carry the most.
 """
 
 from ml_collections import ConfigDict
