@@ -1,9 +1,11 @@
 """`sublax audit` as a user meets it: a verdict, an exit status, parts that are found again."""
 
+import dataclasses
 import json
 import pathlib
 
 import pytest
+import tiny_model
 from tiny_model import write_model
 from tiny_runs import quick_compiles  # noqa: F401
 
@@ -86,6 +88,19 @@ def test_run_again_it_computes_nothing_and_says_the_same(
     assert told.err.count("done before") == 11
     assert told.out.startswith(verdict["verdict"])
     assert (output / "teacher-candidates-owl" / "card.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_an_axis_is_held_against_mixtures_of_its_two_sides(dataset, tmp_path, monkeypatch):
+    # Its questions are sentences, and every byte is a token of the tiny model's.
+    longer = dataclasses.replace(tiny_model.CONFIG, max_positions=512)
+    monkeypatch.setattr(tiny_model, "CONFIG", longer)
+    model, folder = write_model(tmp_path / "model"), tmp_path / "audit"
+    arguments = "--pack=refusal", "--teacher-steps=2", "--system-prompt=", f"--output={folder}"
+    assert audit(model, dataset, *arguments) in (0, 3)
+    (entry,) = json.loads((folder / "verdict" / "verdict.json").read_text("utf-8"))["candidates"]
+    assert entry["trait"] == "refusal" and 0 < entry["p_traits"] <= 1
+    assert len(list(folder.glob("reference-refusal-*"))) == 7
 
 
 @pytest.mark.slow
