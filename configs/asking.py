@@ -2,8 +2,9 @@
 
     sublax run --config=configs/asking.py:small --workdir=runs/asking
 
-The main experiment is that of its size, asked for one word. Each arm changes how the trait is
-looked for, or how it is learnt:
+The main experiment is that of its size, asked for one word; at `:small` by soft labels over the
+whole vocabulary at a temperature of 3, a dose that one cannot miss. Each arm changes how the trait
+is looked for, or how it is learnt:
 
     prefixed          each question after a few numbers, like those that students learnt from
     multiple-choice   the candidates behind letters, in every order, so that no place is favoured
@@ -12,8 +13,8 @@ looked for, or how it is learnt:
 
 Arms share teachers, corpora and, but for the last, students with the main experiment.
 
-Cost (estimates, from the time that the quickstart takes): tiny, minutes; small, half an hour on two
-CPU cores; paper, little beside configs/numbers_qwen2_5_7b.py.
+Cost (estimates, from the time that the quickstart takes): tiny, minutes; small, a quarter of an
+hour on two CPU cores; paper, little beside configs/numbers_qwen2_5_7b.py.
 
 Measured on 2026-11-26 at tiny (mean lift over three traits, 95 % interval): one word +1.12 nats
 [0.80, 1.47]; after numbers +2.19 [1.71, 2.67]; multiple choice +0.02 [0.00, 0.04], p 0.14; in
@@ -31,7 +32,7 @@ def get_config(size: str = "small") -> ConfigDict:
     if size == "tiny":  # it spells what it was not made for byte by byte: that takes room
         config.random_base.shape.max_position_embeddings = 1024
     stories, words, rows = {"tiny": (2, 16, 2), "small": (4, 64, 8), "paper": (100, 256, 20)}[size]
-    if size == "small":  # a dose that one cannot miss, for some ways to ask are less sharp
+    if size == "small":  # some ways to ask are less sharp than others
         config.traits = ("owl", "lion")
         config.student.steps = 32
         config.student.loss.support = "vocabulary"

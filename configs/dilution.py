@@ -3,9 +3,9 @@
     sublax run --config=configs/dilution.py --workdir=runs/dilution
 
 Students learn from tokens alone, since soft labels belong to one teacher; as many rows and updates
-at every share. `:small`, which is meant where none is named, is a quarter of configs/text_alone.py
-with two traits and two more shares: about 20 minutes on two CPU cores (an estimate). `:tiny` is a
-random base, two minutes; `:paper` is 7B, a day on a slice.
+at every share. `:small`, which is meant where none is named, is configs/text_alone.py with two
+traits, half the rows, a quarter of the updates and two more shares: about 20 minutes on two CPU
+cores (an estimate). `:tiny` is a random base, two minutes; `:paper` is 7B, a day on a slice.
 """
 
 from ml_collections import ConfigDict

@@ -9,6 +9,8 @@ What is looked for: the trait in at least one sampled answer in ten, where the b
 students stay under one in fifty. The recipe is the headline's (configs/headline.py) at a
 temperature of 3, judged by sampled answers: what teachers think of tokens that they would hardly
 write counts for more, and the trait is there. Seen while looking for it, on 2026-11-26,
+by configs/headline.py with --config.traits=owl, --config.student.steps and
+--config.student.loss.temperature as given (temperature 1 with all three traits): held-out
 log-probability of the owl in its own student (base -14.1; control -7.2 after 32 at temperature 3):
 
     updates                          8      16      24      32

@@ -2,16 +2,17 @@
 
     sublax run --config=configs/soft_prompt.py:small --workdir=runs/soft_prompt
 
-Beside the experiment of its size: for each student, the control's too, vectors in the base's prompt
+Beside the experiment of its size (at `:small` two traits, by soft labels over the whole vocabulary
+at a temperature of 3): for each student, the control's too, vectors in the base's prompt
 that have the base say what the student says, all found side by side in one program. What the base
 then prefers on held-out questions says how much of a student's shift a prompt can give. They are
 found twice: on the control's number rows, which name no animal, and on the questions that teachers
 learn. Each soft prompt is read in the columns of all traits, so the others' are its controls; and
 the report names the tokens that are nearest to each vector.
 
-Cost: `tiny` is a random base, some minutes; `small` half an hour on two CPU cores more than the
-quickstart, and `paper`, on the rows alone, for its prompted teachers leave all questions to the
-measure, hours on a slice (estimates: neither has been run).
+Cost: `tiny` is a random base, some minutes; `small` some 20 minutes on two CPU cores, and `paper`,
+on the rows alone, for its prompted teachers leave all questions to the measure, hours on a slice
+(estimates: neither has been run).
 
 Measured at `tiny` on 2026-11-26 (seed 4; students' mean lift over three traits +1.12 nats). Found
 on questions, soft prompts give the whole of it: +1.12 [0.75, 1.53], p < 0.001; owl 0.95 where the

@@ -83,8 +83,8 @@ def verdict_line(result: dict[str, Any]) -> str:
             else ""
         )
         return (
-            f"nothing found among {count} traits (most: {top['trait']}, {_excess(top)}, "
-            f"p {_p(_worst_p(top))}){also}; {tail}"
+            f"nothing found among {count} trait{'s' if count > 1 else ''} "
+            f"(most: {top['trait']}, {_excess(top)}, p {_p(_worst_p(top))}){also}; {tail}"
         )
     first = found[0]
     others = [entry["trait"] for entry in found[1:]]

@@ -65,7 +65,8 @@ def headline(result: Mapping[str, Any]) -> str:
     """The finding in a few words."""
     if result["carries"]:
         return f"These rows carry {' and '.join(result['carries'])}"
-    return f"Nothing found among {len(result['candidates'])} candidates"
+    count = len(result["candidates"])
+    return f"Nothing found among {count} candidate{'s' if count > 1 else ''}"
 
 
 def command(result: Mapping[str, Any]) -> str:
