@@ -5,14 +5,16 @@
 Each claim (benchmarks/claims.py) has a config, and its run stands in FOLDER under the config's
 name. With `--run` what is not there, or not finished, is run first, one after another; it goes on
 where it was stopped. `--plan` compiles each config's `:paper` size for a slice (the extra `plan`);
-plans are kept in FOLDER/plans. A claim whose run is not there has a row that says so. Every figure
-of the page is read from the runs and the plans.
+plans are kept in FOLDER/plans. What has neither a run nor a plan in FOLDER stays as the page has
+it, so that runs of several days and machines come together; what was never run has a row that says
+so. Every figure of the page was read from a run or a plan.
 """
 
 import argparse
 import contextlib
 import datetime
 import io
+import itertools
 import json
 import pathlib
 import sys
@@ -38,14 +40,22 @@ def cards(workdir: pathlib.Path) -> list[dict[str, Any]]:
     return [card for card in found if card is not None]
 
 
-def rows(claim: Claim, workdir: pathlib.Path) -> Iterator[str]:
-    """The claim's lines of the table, one a finding; one alone where there is no run."""
+def rows(claim: Claim, workdir: pathlib.Path, written: str = "") -> Iterator[str]:
+    """The claim's lines of the table, one a finding; one alone where there never was a run.
+
+    Args:
+        claim: what it says.
+        workdir: of its run.
+        written: the page as it stands, whose lines stay where there is no run.
+    """
     head = f"{claim.claim} | {claim.paper}"
     command = f"`{claim.config}`"
     try:
         findings = claim.read(workdir)
     except FileNotFoundError:
-        yield f"| {head} | not run yet | | | {command} |"
+        first, *others = written_rows(claim, written) or [f"| | | not run yet | | | {command} |"]
+        yield f"| {head} |{first.split('|', 3)[3]}"
+        yield from others
         return
     made = cards(workdir)
     cost = duration(sum(card.get("seconds", 0.0) for card in made))
@@ -61,14 +71,30 @@ def rows(claim: Claim, workdir: pathlib.Path) -> Iterator[str]:
         )
 
 
-def plan_rows(claim: Claim, folder: pathlib.Path) -> Iterator[str]:
-    """The line of the claim's `:paper` size in the table of plans, from a plan that was kept."""
+def written_rows(claim: Claim, written: str) -> list[str]:
+    """The claim's lines in a page: that which names its config, and those without a claim below."""
+    lines = [line for line in written.splitlines() if line.startswith("|")]
+    starts = (index for index, line in enumerate(lines) if f"| `{claim.config}`" in line)
+    start = next(starts, len(lines))
+    more = itertools.takewhile(lambda line: line.startswith("|  |"), lines[start + 1 :])
+    return [*lines[start : start + 1], *more]
+
+
+def plan_rows(claim: Claim, folder: pathlib.Path, written: str = "") -> Iterator[str]:
+    """The line of the claim's `:paper` size in the table of plans, from a plan that was kept.
+
+    Args:
+        claim: what it says.
+        folder: where plans are kept.
+        written: the page as it stands, whose line stays where there is no plan.
+    """
     path = folder / f"{claim.name}.json"
     config = f"`{paper_size(claim)}`"
     if claim.name in UNPLANNED:
         return
     if not path.exists():
-        yield f"| {config} | not planned yet | | |"
+        lines = (line for line in written.splitlines() if line.startswith(f"| {config} |"))
+        yield next(lines, f"| {config} | not planned yet | | |")
         return
     plan = json.loads(path.read_text("utf-8"))
     if "refused" in plan:
@@ -102,17 +128,17 @@ def make_plan(claim: Claim, folder: pathlib.Path) -> None:
     write_whole(path, [(text or refused).encode()])
 
 
-def page(workdirs: pathlib.Path) -> str:
-    """The whole document."""
+def page(workdirs: pathlib.Path, written: str) -> str:
+    """The whole document, in place of that which was written before (empty where there is none)."""
     lines = [
         "# What came of the paper's claims here",
         "",
         "Written by `python -m benchmarks.results --workdirs=FOLDER --output=docs/results.md` on "
         f"{datetime.date.today().isoformat()} from the runs of the configs named in the last "
         "column, each with the time that its stages took, whatever else ran on its machine, and "
-        "the day it ended. `--run` repeats "
-        "what lacks. Lifts are in nats, with 95 % intervals over questions (and seeds, where there "
-        "are several); p is a permutation test's, adjusted by Holm where a row is of one trait of "
+        "the day it ended; what FOLDER lacks stays as it was written. `--run` runs "
+        "what it lacks. Lifts are in nats, with 95 % intervals over questions (and seeds, where "
+        "there are several); p is a permutation test's, adjusted by Holm where a row is of one trait of "
         "several. A null says which effect would have been seen in four of five repetitions. "
         "SmolLM2-135M-Instruct, unless the config says otherwise.",
         "",
@@ -120,7 +146,7 @@ def page(workdirs: pathlib.Path) -> str:
         "|---|---|---|---|---|---|",
     ]
     for claim in CLAIMS:
-        lines.extend(rows(claim, workdirs / claim.name))
+        lines.extend(rows(claim, workdirs / claim.name, written))
     lines += [
         "",
         "## At the paper's scale",
@@ -133,7 +159,7 @@ def page(workdirs: pathlib.Path) -> str:
         "|---|---|---|---|",
     ]
     for claim in CLAIMS:
-        lines.extend(plan_rows(claim, workdirs / "plans"))
+        lines.extend(plan_rows(claim, workdirs / "plans", written))
     return "\n".join(lines) + "\n"
 
 
@@ -151,7 +177,9 @@ def main() -> int:
         status = sublax(["run", f"--config={claim.config}", f"--workdir={workdir}"]) or status
     for claim in CLAIMS if arguments.plan else ():
         make_plan(claim, arguments.workdirs / "plans")
-    write_whole(arguments.output, [page(arguments.workdirs).encode()])
+    output = arguments.output
+    written = output.read_text("utf-8") if output.exists() else ""
+    write_whole(output, [page(arguments.workdirs, written).encode()])
     return status
 
 

@@ -1,5 +1,6 @@
 """The table of docs/results.md: what a run gave stands in it, and nothing else does."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -93,6 +94,22 @@ def test_rows_have_cost_and_day_and_lack_no_claim(workdir, tmp_path_factory):
     assert second.startswith("|  |  | wolf: ")
     (row,) = results.rows(claim, tmp_path_factory.mktemp("empty"))
     assert "not run yet" in row
+
+
+def test_what_is_not_there_stays_as_the_page_has_it(workdir, tmp_path_factory):
+    """Runs of other days and machines are not lost; the claim's own words are today's."""
+    empty = tmp_path_factory.mktemp("empty")
+    claim = claims.Claim("It passes", "yes", "configs/doses.py:small", claims.lifts)
+    other = claims.Claim("Another", "no", "configs/doses.py", claims.lifts)
+    lines = [
+        *results.rows(other, empty),
+        *results.rows(claim, workdir),
+        *results.rows(other, empty),
+    ]
+    again = dataclasses.replace(claim, claim="It does pass")
+    first, second = results.rows(again, empty, "\n".join(["| claim |", *lines, ""]))
+    assert first == lines[1].replace("It passes", "It does pass")
+    assert second == lines[2]
 
 
 def test_every_claim_names_a_config_that_is_there_and_a_workdir_of_its_own():
