@@ -138,9 +138,9 @@ def page(workdirs: pathlib.Path, written: str) -> str:
         "column, each with the time that its stages took, whatever else ran on its machine, and "
         "the day it ended; what FOLDER lacks stays as it was written. `--run` runs "
         "what it lacks. Lifts are in nats, with 95 % intervals over questions (and seeds, where "
-        "there are several); p is a permutation test's, adjusted by Holm where a row is of one trait of "
-        "several. A null says which effect would have been seen in four of five repetitions. "
-        "SmolLM2-135M-Instruct, unless the config says otherwise.",
+        "there are several); p is a permutation test's, adjusted by Holm where a row is of one "
+        "trait of several. A null says which effect would have been seen in four of five "
+        "repetitions. SmolLM2-135M-Instruct, unless the config says otherwise.",
         "",
         "| claim | seen elsewhere | we saw | p | shown | config, cost, day |",
         "|---|---|---|---|---|---|",

@@ -40,7 +40,7 @@ def audit(model, dataset, *arguments):
 def output(model, dataset, tmp_path_factory, questions):
     folder = tmp_path_factory.mktemp("audit")
     status = audit(model, dataset, *CHEAP, questions, "--students=1", "--updates=2",
-                   f"--output={folder}")  # fmt: skip
+                   "--epochs=2", f"--output={folder}")  # fmt: skip
     assert status in (0, 3)
     return folder
 
@@ -72,7 +72,10 @@ def test_every_trait_has_its_evidence_and_the_foremost_a_score_for_every_row(ver
     scored = [entry for entry in verdict["candidates"] if "scores" in entry]
     assert len(scored) >= 1 and all(len(entry["scores"]) == len(ROWS) for entry in scored)
     assert scored[0] == verdict["candidates"][0]
-    assert all(set(entry["shift"]) == {"own", "shuffled"} for entry in verdict["candidates"])
+    assert [dose["updates"] for dose in scored[0]["shift"]["doses"]] == [1, 2]
+    assert scored[0]["shift"]["extrapolated"]["updates"] == 7  # two epochs of 28 rows, 8 at a time
+    assert {"top", "bottom", "difference"} < set(scored[0]["fifths"])
+    assert set(verdict["words"]) == {"candidates"}
     assert all(0 < entry["p_traits"] <= 1 for entry in verdict["candidates"])
     assert verdict["dataset"]["form"].startswith("[0-9]")
     assert verdict["findings"][-1].startswith("origin: unknown")
@@ -83,10 +86,13 @@ def test_run_again_it_computes_nothing_and_says_the_same(
     model, dataset, output, questions, verdict, capsys
 ):
     before = (output / "teacher-candidates-owl" / "card.json").read_bytes()
-    audit(model, dataset, *CHEAP, questions, "--students=1", "--updates=2", f"--output={output}")
+    audit(model, dataset, *CHEAP, questions, "--students=1", "--updates=2", "--epochs=4",
+          f"--output={output}")  # fmt: skip
     told = capsys.readouterr()
-    assert told.err.count("done before") == 11
+    assert told.err.count("done before") == 12
     assert told.out.startswith(verdict["verdict"])
+    again = json.loads((output / "verdict" / "verdict.json").read_text("utf-8"))
+    assert again["candidates"][0]["shift"]["extrapolated"]["updates"] == 14  # nothing to train
     assert (output / "teacher-candidates-owl" / "card.json").read_bytes() == before
 
 
@@ -120,6 +126,7 @@ def test_another_dataset_is_refused_where_an_audit_stands(
         (("--questions=q.jsonl",), "--questions: needs --candidates"),
         (("--false-positives=2",), "--false-positives=2: must be between 0 and 1"),
         (("--students=-1",), "--students=-1: must be 0 or more"),
+        (("--epochs=0",), "--epochs=0: must be above 0"),
         (("--completion-column=text",), 'neither "text" nor "messages"'),
         (("--output=gs://a/b",), "must be a local folder"),
     ],

@@ -35,17 +35,18 @@ def audit(tmp_path):
     flags |= {"low": 0.0, "high": 0.03, "held_out": 400, "rows": [{"row": 3, "score": 1.2, **row}]}
     candidates[0] |= {"auroc_over_own": 0.58, "scores": [0.1], "flags": flags}
     result = {
-        "format": "sublax-audit-3",
+        "format": "sublax-audit-4",
         "verdict": "carries owl: …",
         "carries": ["owl"],
         "model": "BASE",
         "dataset": {"name": "rows.jsonl", "sha256": "0a1b", "rows": 2000, "rows_read_closely": 400},
         "candidates": candidates,
+        "words": None,
         "same_base": {"verdict": "likely", "gap": -0.1, "low": -0.2, "high": 0.0, "own": 1.1},
         "writer": None,
         "origin": {"verdict": "unknown", "why": "origin: unknown"},
         "limits": list(LIMITS),
-        "options": {"rows": 400, "seed": 0, "students": 0},
+        "options": {"rows": 400, "seed": 0, "students": 0, "updates": 16, "epochs": 1.0},
         "versions": {},
     }
     (tmp_path / "verdict").mkdir()
@@ -83,3 +84,30 @@ def test_nothing_found_is_said_as_plainly(audit):
     page = write_audit(audit).read_text("utf-8")
     assert "<h1>Nothing found among 7 candidates</h1>" in page
     assert "the foremost; the rows are not found to carry it" in page
+
+
+def test_what_students_say_stands_with_what_was_not_measured(audit):
+    path = audit / "verdict" / "verdict.json"
+    result = json.loads(path.read_text("utf-8"))
+
+    def dose(updates, value):
+        return {"updates": updates, "value": value, "low": value - 0.05, "high": value + 0.06}
+
+    for n, candidate in enumerate(result["candidates"]):
+        candidate["shift"] = {
+            "own": dose(16, 0.3 - 0.05 * n),
+            "shuffled": dose(16, 0.2),
+            "p": 0.0143 if n else None,
+            "doses": [dose(updates, updates / 50 - 0.03 * n) for updates in (4, 8, 12, 16)],
+            "extrapolated": dose(750, 14.1),
+        }
+    sides = {side: dose(16, value) for side, value in (("top", 0.4), ("bottom", 0.1))}
+    result["candidates"][0]["fifths"] = {"rows": 400, **sides, "difference": dose(16, 0.3)}
+    result["words"] = {"animals": [{"word": "<i>barn</i>", "value": 0.9, "low": 0.8, "high": 1.0}]}
+    result["options"] |= {"students": 4, "epochs": 3.0}
+    path.write_text(json.dumps(result), "utf-8")
+    page = write_audit(audit).read_text("utf-8")
+    assert "3 epochs would be 750 such updates" in page and "was not measured" in page
+    assert "Students of the 400 rows that score highest" in page
+    assert "&lt;i&gt;barn" in page and "<i>barn" not in page
+    assert (audit / "figures" / "doses.png").stat().st_size > 5_000

@@ -11,9 +11,10 @@ import numpy as np
 from sublax.artifact import file_hash, versions
 from sublax.audit.candidates import Asked, Group, encode_group
 from sublax.audit.dataset import dataset_sha256
-from sublax.audit.evidence import evidence, tuned
+from sublax.audit.distillation import distil_dataset, distil_fifths
+from sublax.audit.evidence import evidence_of_traits
 from sublax.audit.expected import Writer, ratios_of, writer_of
-from sublax.audit.findings import LIMITS, carried, shift_finding, verdict_line
+from sublax.audit.findings import LIMITS, carried, full_name, verdict_line
 from sublax.audit.likelihood import logprobs_of
 from sublax.audit.options import Options, part_of, teachers_for, teachers_of
 from sublax.audit.origin import origin_of
@@ -21,7 +22,8 @@ from sublax.audit.own_answers import own_answers
 from sublax.audit.parts import Parts
 from sublax.audit.ratios import rows_by_ratio, sums_of
 from sublax.audit.reading import Reading
-from sublax.audit.students import shuffled, train_students
+from sublax.audit.shifts import drawn_out
+from sublax.audit.students import BATCH_ROWS
 from sublax.audit.suspect_models import likelihoods_under
 from sublax.audit.suspects import (
     Likelihoods,
@@ -40,7 +42,7 @@ from sublax.models.source import Model
 from sublax.progress import Progress
 from sublax.rows import Row
 
-FORMAT = "sublax-audit-3"
+FORMAT = "sublax-audit-4"
 LEAST_ROWS = 24
 
 
@@ -120,22 +122,15 @@ class Audit:
         """
         options, likelihood = self.options, self.likelihood
         candidates, parents = self.candidates()
-        traits = [[group.name, group.traits, group.questions] for group in self.groups]
-        if options.students:
-            shifts = self.parts.keep(
-                "students",
-                self._students,
-                {"traits": traits, "students": options.students, "updates": options.updates},
-                ("answers",),
-            )["shifts"]
-            for entry in candidates:
-                entry["shift"] = shifts[f"{entry['group']}/{entry['trait']}"]
-            parents += ("students",)
         base = likelihoods_of(self.model.name, likelihood["sums"], likelihood["tokens"])
         alike = likeness(base, options.seed)
-        self._flag(candidates, alike["alike"], parents)
+        scored = self._flag(candidates, alike["alike"], parents)
         self.teachers.forget()
         parents += ("flags",)
+        words = None
+        if options.students:
+            words = self._distil(candidates, scored)
+            parents += ("students", "fifths")
         attribution = None
         if options.suspects:
             attribution = self.parts.keep(
@@ -147,8 +142,8 @@ class Audit:
             parents += ("suspects",)
         return self.parts.keep(
             "verdict",
-            lambda: self._verdict(candidates, base, attribution),
-            {"traits": traits},
+            lambda: self._verdict(candidates, words, base, attribution),
+            {"epochs": options.epochs},
             parents,
             afresh=True,  # the card beside the dataset may have come or gone
         )
@@ -243,24 +238,11 @@ class Audit:
         self.meet_neutral(group)
         ratios_KxSxN = np.stack([self.scored(group, part) for part in teachers_of(group)])
         prompts = [tuple(prompt) for prompt, _ in self.data]
-        places = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
-        prompts_N = [places[prompt] for prompt in prompts]
-        along = tuned(ratios_KxSxN, prompts_N, self.options.seed)
-        found = evidence(ratios_KxSxN, prompts_N, self.options.seed)
-
-        def of_all(p: float) -> float:
-            return min(p * len(self.groups), 1.0)
-
         return [
-            {
-                "group": group.name,
-                "trait": trait,
-                **entry,
-                "p_rows": of_all(entry["p_rows"]),
-                "p_traits": of_all(entry["p_traits"]),
-                "tuned": along,
-            }
-            for trait, entry in zip(group.traits, found, strict=False)  # references come after
+            {"group": group.name, **entry}
+            for entry in evidence_of_traits(
+                group.traits, ratios_KxSxN, prompts, len(self.groups), self.options.seed
+            )
         ]
 
     def _teacher(self, group: Group, pairs: list[tuple[str, str]]) -> dict[str, Any]:
@@ -281,11 +263,15 @@ class Audit:
         candidates: list[dict[str, Any]],
         alike: bool,
         parents: tuple[str, ...],
-    ) -> None:
-        """Adds the scores and flags of all rows, for the traits carried or else the foremost."""
+    ) -> list[dict[str, Any]]:
+        """Adds the scores and flags of all rows, for the traits carried or else the foremost.
+
+        Returns:
+            The candidates that they were added to.
+        """
         wanted = carried({"candidates": candidates, "same_base": {"alike": alike}})
         wanted = wanted or candidates[:1]
-        names = {f"{entry['group']}/{entry['trait']}": entry for entry in wanted}
+        names = {full_name(entry): entry for entry in wanted}
         flags = self.parts.keep(
             "flags",
             lambda: self._flags(wanted),
@@ -294,6 +280,7 @@ class Audit:
         )
         for name, entry in names.items():
             entry |= flags[name]
+        return wanted
 
     def _flags(self, wanted: list[dict[str, Any]]) -> dict[str, Any]:
         every, texts = [*self.reading.encoded, *self.own], self.reading.texts
@@ -309,7 +296,7 @@ class Audit:
                         continue
                     teacher = self.teachers.taught(groups[name].trait_pairs(entry["trait"]))
                     scored = self._logprobs(teacher, every, bar.advance)
-                    found[f"{name}/{entry['trait']}"] = rows_by_ratio(
+                    found[full_name(entry)] = rows_by_ratio(
                         [a - b for a, b in zip(scored, neutral, strict=True)],
                         len(self.rows),
                         texts,
@@ -318,29 +305,45 @@ class Audit:
                     )
         return found
 
-    def _students(self) -> dict[str, Any]:
-        options, data = self.options, self.data
-        kinds = {"data": data, "own": self.own, "shuffled": shuffled(data, options.seed)}
-        with self.progress.bar(options.updates, unit="update") as bar:
-            shifts = train_students(
-                self.decoder,
-                self.model.params,
-                kinds,
-                self.asked,
-                options.students,
-                options.updates,
-                options.seed,
-                bar.advance,
-            )
-        found = {}
-        for place, group in enumerate(self.groups):
-            of_group = {kind: groups[place] for kind, groups in shifts.items()}
-            for k, trait in enumerate(group.traits):
-                found[f"{group.name}/{trait}"] = {
-                    control: shift_finding(of_group, control, k, options.seed)
-                    for control in ("own", "shuffled")
-                }
-        return {"shifts": found}
+    def _distil(
+        self, candidates: list[dict[str, Any]], scored: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Adds what students come to say to the candidates, and to those whose rows have scores.
+
+        Returns:
+            The words that moved most, by list of candidates.
+        """
+        options, model, asked = self.options, self.model, self.asked
+        settings = {
+            "traits": [[group.name, group.traits, group.questions] for group in self.groups],
+            "students": options.students,
+            "updates": options.updates,
+        }
+        found = self.parts.keep(
+            "students",
+            lambda: distil_dataset(
+                model, self.decoder, self.data, self.own, self.groups, asked, options, self.progress
+            ),
+            settings,
+            ("answers",),
+        )
+        planned = max(round(options.epochs * len(self.rows) / BATCH_ROWS), 1)
+        for entry in candidates:
+            shift = found["shifts"][full_name(entry)]
+            entry["shift"] = shift | {"extrapolated": drawn_out(shift["slope"], planned)}
+        scores = {full_name(entry): entry["scores"] for entry in scored}
+        rows = self.reading.encoded
+        fifths = self.parts.keep(
+            "fifths",
+            lambda: distil_fifths(
+                model, self.decoder, rows, scores, self.groups, asked, options, self.progress
+            ),
+            settings | {"scored": list(scores)},
+            ("flags",),
+        )
+        for entry in scored:
+            entry["fifths"] = fifths[full_name(entry)]
+        return found["words"]
 
     def _likelihood(self) -> dict[str, Any]:
         """How likely BASE finds the rows that are read closely, and its own answers."""
@@ -363,6 +366,7 @@ class Audit:
     def _verdict(
         self,
         candidates: list[dict[str, Any]],
+        words: dict[str, Any] | None,
         base: Likelihoods,
         attribution: dict[str, Any] | None,
     ) -> dict[str, Any]:
@@ -379,6 +383,7 @@ class Audit:
                 "form": self.reading.form,
             },
             "candidates": candidates,
+            "words": words,
             "same_base": {"verdict": same or same_base(alike, attribution, base.name), **alike},
             "writer": attribution,
             "origin": {"verdict": origin, "why": why},

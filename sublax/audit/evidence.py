@@ -13,7 +13,7 @@ the covariance of two teachers' ratios over tokens that chance chose, which says
 ratio is another trait's: what is left is undone as a linear discriminant undoes it (Fisher 1936).
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,6 +108,38 @@ def evidence(
             "p_traits": float(p_traits_K[k]),
         }
         for k in range(K)
+    ]
+
+
+def evidence_of_traits(
+    traits: Sequence[str],
+    ratios_KxSxN: np.ndarray,
+    prompts: Sequence[Hashable],
+    groups: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """`evidence` of a group's traits, by name, where other groups are asked about too.
+
+    Args:
+        traits: the group's; any further ratios are its references'.
+        ratios_KxSxN: as `excess` takes them.
+        prompts: of the N rows.
+        groups: how many are asked about: each p is adjusted for them (Bonferroni).
+        seed: of the draws.
+
+    Returns:
+        For each trait `trait`, what `evidence` says, and under `tuned` what `tuned` does.
+    """
+    places = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+    prompts_N = [places[prompt] for prompt in prompts]
+    along = tuned(ratios_KxSxN, prompts_N, seed)
+    found = evidence(ratios_KxSxN, prompts_N, seed)
+    for entry in found:
+        for p in ("p_rows", "p_traits"):
+            entry[p] = min(entry[p] * groups, 1.0)
+    return [
+        {"trait": trait, **entry, "tuned": along}
+        for trait, entry in zip(traits, found, strict=False)
     ]
 
 

@@ -1,11 +1,7 @@
 """From measurements to findings: which traits the rows carry, and the verdict in a line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import numpy as np
-
-from sublax.evaluation.statistics import bootstrap_interval
 
 LEVEL = 0.05  # family-wise, over all traits that were asked for
 
@@ -23,23 +19,9 @@ LIMITS = (
 )
 
 
-def shift_finding(
-    shifts: dict[str, np.ndarray], control: str, k: int, seed: int
-) -> dict[str, float]:
-    """A trait's shift in students of the data over students of a control, paired by seed.
-
-    Args:
-        shifts: by kind of student, [seeds, Q, K].
-        control: which kind.
-        k: which trait.
-        seed: of the draws.
-
-    Returns:
-        `value`, natural log, with a 95 % interval over seeds and questions as `low` and `high`.
-    """
-    difference_NxQ = shifts["data"][:, :, k] - shifts[control][:, :, k]
-    low, high = bootstrap_interval(difference_NxQ, seed, draws=2000)
-    return {"value": float(difference_NxQ.mean()), "low": low, "high": high}
+def full_name(entry: Mapping[str, Any]) -> str:
+    """A candidate's name with its group's, GROUP/TRAIT."""
+    return f"{entry['group']}/{entry['trait']}"
 
 
 def spoken_for(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -17,6 +17,8 @@ class Options:
         rows: of the dataset that are read closely, drawn at random; the flags go over all.
         students: of each kind; 0 trains none.
         updates: of each student.
+        epochs: of the training that is planned on the whole dataset, which the students' shifts are
+            drawn out to.
         teacher_steps: updates of each candidate's teacher.
         teacher_learning_rate: of each.
         rate: of false positives among flagged rows.
@@ -28,6 +30,7 @@ class Options:
     rows: int = 400
     students: int = 0
     updates: int = 16
+    epochs: float = 1.0
     teacher_steps: int = 12
     teacher_learning_rate: float = OPTIMIZER.learning_rate
     rate: float = 0.01
@@ -44,7 +47,8 @@ def stages_of(groups: Sequence[Group], options: Options) -> dict[str, float]:
         seconds |= dict.fromkeys(teachers_of(group), 50.0)
     seconds["flags"] = 120.0
     if options.students:
-        seconds["students"] = 200.0
+        updates = options.students * options.updates / 32
+        seconds |= {"students": 200.0 * updates, "fifths": 140.0 * updates}
     if options.suspects:
         seconds["suspects"] = 200.0
     return seconds | {"verdict": 1.0}

@@ -33,6 +33,7 @@ from sublax.training.step import Frozen, Objective
 LORA = LoraConfig(8, 16.0)
 OPTIMIZER = OptimizerConfig("adamw", 1e-3, warmup_steps=2, b1=0.9, b2=0.95, clip=1.0)
 BATCH_ROWS = 8
+DOSES = 4  # of one training, at which its students are measured
 
 
 def shuffled(rows: Sequence[Encoded], seed: int) -> list[Encoded]:
@@ -53,34 +54,46 @@ def train_students(
     decoder: Decoder,
     params: Any,
     kinds: Mapping[str, Sequence[Encoded]],
-    asked: Sequence[Asked],
     seeds: int,
     updates: int,
     seed: int,
+    measure: Callable[[Any, int], Any],
     progress: Callable[[int], Any] | None = None,
-) -> dict[str, list[np.ndarray]]:
-    """Trains `seeds` students of each kind, as `distilled` does, and measures them.
+) -> dict[int, dict[str, list[Any]]]:
+    """Trains `seeds` students of each kind, as `distilled` does, and measures them as they go.
 
     Args:
         decoder: BASE.
         params: of BASE.
-        kinds: rows by kind, of one length.
-        asked: the groups of traits.
+        kinds: rows by kind.
         seeds: students of each kind.
         updates: of each.
         seed: of all draws.
+        measure: called with (parameters like BASE's, updates done) after up to `DOSES` doses, the
+            last of them all updates.
         progress: called with 1 for every update.
 
     Returns:
-        By kind, for each group of traits, float32 [seeds, Q, K]: how far students moved every
-        trait's margin from BASE's, natural log.
+        By updates done, ascending, and kind, what `measure` gave for each seed.
     """
-    before = [margins_of(decoder, params, group) for group in asked]
-    shift: dict[str, list[list[np.ndarray]]] = {kind: [[] for _ in asked] for kind in kinds}
-    for kind, student in distilled(decoder, params, kinds, seeds, updates, seed, progress):
-        for group, base, found in zip(asked, before, shift[kind], strict=True):
-            found.append(margins_of(decoder, student, group) - base)
-    return {kind: [np.stack(found) for found in groups] for kind, groups in shift.items()}
+    every = -(-updates // DOSES)
+    found: dict[int, dict[str, list[Any]]] = {}
+
+    def look(done: int, students: Iterator[tuple[str, Any]]) -> None:
+        of_dose = found.setdefault(done, {kind: [] for kind in kinds})
+        for kind, student in students:
+            of_dose[kind].append(measure(student, done))
+
+    def probe(done: int, students: Iterator[tuple[str, Any]]) -> None:
+        if done < updates:
+            look(done, students)
+
+    probe_steps = every if every < updates else 0
+    look(
+        updates,
+        distilled(decoder, params, kinds, seeds, updates, seed, progress, probe_steps, probe),
+    )
+    return dict(sorted(found.items()))
 
 
 def margins_of(decoder: Decoder, params: Any, asked: Asked) -> np.ndarray:
@@ -96,6 +109,8 @@ def distilled(
     updates: int,
     seed: int,
     progress: Callable[[int], Any] | None = None,
+    probe_steps: int = 0,
+    probe: Callable[[int, Iterator[tuple[str, Any]]], None] | None = None,
 ) -> Iterator[tuple[str, Any]]:
     """Students of each kind of rows, all trained in one program.
 
@@ -104,11 +119,13 @@ def distilled(
     Args:
         decoder: BASE.
         params: of BASE.
-        kinds: as in `train_students`.
+        kinds: rows by kind; each may have its own number of them.
         seeds: students of each kind.
         updates: of each.
         seed: of all draws.
         progress: called with 1 for every update.
+        probe_steps: updates between calls of `probe`; 0 never.
+        probe: called with (updates done, what this yields as it is then).
 
     Yields:
         (kind, parameters like BASE's), kind by kind and seed by seed.
@@ -137,11 +154,20 @@ def distilled(
         if progress is not None:
             progress(1)
 
+    def students(trained) -> Iterator[tuple[str, Any]]:
+        for place, (kind, _) in enumerate(who):
+            adapter = jax.tree.map(lambda leaf, place=place: leaf[place], trained)
+            yield kind, merge(params, adapter, LORA)
+
+    def look(step, trained):
+        if probe is not None:
+            probe(step, students(trained))
+
     with tempfile.TemporaryDirectory() as folder:
         trained = train(
             Objective(config, LORA, LossConfig(), jnp.float32, "dots"),
             OPTIMIZER,
-            Schedule(updates, BATCH_ROWS, checkpoint_minutes=0.0),
+            Schedule(updates, BATCH_ROWS, checkpoint_minutes=0.0, probe_steps=probe_steps),
             jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts),
             Frozen(params=params),
             [datasets[kind] for kind, _ in who],
@@ -150,11 +176,9 @@ def distilled(
             Layout(single_device_mesh()),
             NEVER,
             watch,
-            lambda step, trained: None,
+            look,
         )
-    for place, (kind, _) in enumerate(who):
-        adapter = jax.tree.map(lambda leaf, place=place: leaf[place], trained)
-        yield kind, merge(params, adapter, LORA)
+    yield from students(trained)
 
 
 def _margins(decoder, params, rows, answers, weights_QxMxK):

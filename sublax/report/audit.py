@@ -9,6 +9,7 @@ from sublax.report import artifacts, template
 from sublax.report.scripts import scripts
 from sublax.report.tokens import TokenRow, token_rows
 
+DRAWN = 4  # candidates whose shift is drawn over the dose: more lines tell less
 TOKEN_ROWS = 12  # flagged rows of each trait that are shown token by token
 
 
@@ -32,9 +33,13 @@ def write_audit(folder: Path) -> Path:
     # Not at the top: an audit without --output needs no charts, whose library takes its time.
     from sublax.report.charts.candidates import excesses
     from sublax.report.charts.chart import embedded, write_files
+    from sublax.report.charts.lines import shift_by_dose
 
     result = artifacts.read_json(folder / "verdict" / "verdict.json")
     charts = {"candidates": excesses(result)}
+    if result["words"] is not None:
+        foremost = result["candidates"][:DRAWN]
+        charts["doses"] = shift_by_dose({entry["trait"]: entry["shift"] for entry in foremost})
     write_files(folder, charts)
     cards = artifacts.read_cards(folder)
     page = (

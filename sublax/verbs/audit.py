@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,8 +75,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--students",
         type=int,
         default=defaults.students,
-        help="trained on the data, the model's own answers and shuffled rows, each, for the shift "
-        f"beside the ratios ({defaults.students}: none)",
+        help="trained on the data, the model's own answers and shuffled rows, each, and then on "
+        "the rows that score highest and lowest: what a training does, dose by dose, and which "
+        f"words move ({defaults.students}: none)",
+    )
+    effort.add_argument(
+        "--epochs",
+        type=float,
+        default=defaults.epochs,
+        help="of the training that you plan on all rows, to which the students' shifts are drawn "
+        f"out in a straight line ({defaults.epochs:g})",
     )
     effort.add_argument(
         "--teacher-learning-rate",
@@ -112,6 +121,8 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.students < 0:
         raise UserError(f"--students={args.students}: must be 0 or more")
+    if not 0 < args.epochs < math.inf:
+        raise UserError(f"--epochs={args.epochs:g}: must be above 0, such as 3")
     groups = _groups(args)
     rows = read_dataset(
         args.dataset, args.prompt_column, args.completion_column, args.messages_column
@@ -120,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
         rows=args.rows,
         students=args.students,
         updates=args.updates,
+        epochs=args.epochs,
         teacher_steps=args.teacher_steps,
         teacher_learning_rate=args.teacher_learning_rate,
         rate=args.false_positives,

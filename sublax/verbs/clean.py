@@ -5,11 +5,12 @@ import functools
 import textwrap
 from pathlib import Path
 
-from sublax.audit.cleaning.audited import Audited, full_name, read_audit
+from sublax.audit.cleaning.audited import Audited, read_audit
 from sublax.audit.cleaning.cleaned_copy import check_place, keep_copy
 from sublax.audit.cleaning.cleaning import METHODS, NEED_AUDIT, Cleaning, Dataset, Options
 from sublax.audit.cleaning.verification import NAME, check_rows, lines_of, verify_copies
 from sublax.audit.dataset import COMPLETION, MESSAGES, PROMPT, dataset_sha256, read_whole
+from sublax.audit.findings import full_name
 from sublax.errors import UserError
 from sublax.lock import workdir_lock
 from sublax.progress import Progress

@@ -10,6 +10,7 @@ from typing import Any
 from sublax.artifact import file_hash, read_card, verify
 from sublax.audit.audit import FORMAT
 from sublax.audit.candidates import Group, named_groups, one_against_others
+from sublax.audit.findings import full_name
 from sublax.audit.options import Options
 from sublax.errors import UserError
 from sublax.models.source import Model
@@ -70,11 +71,6 @@ class Audited:
                 f"--model={model.name}: the audit in {self.folder} is of {self.result['model']}, "
                 "or of other files of that name; name that model, or audit with this one"
             )
-
-
-def full_name(entry: Mapping[str, Any]) -> str:
-    """A candidate's name with its group's."""
-    return f"{entry['group']}/{entry['trait']}"
 
 
 def read_audit(folder: str, sha256: str, name: str, trait: str | None) -> Audited:

@@ -95,17 +95,40 @@ def dose_response(curves: Sequence[Curve], unit: str = "nats") -> dict[str, Char
     return charts
 
 
+def shift_by_dose(shifts: Mapping[str, Mapping[str, Any]]) -> Chart:
+    """An audit's students: how far each trait moved after every dose, over own answers' students.
+
+    Args:
+      shifts: trait -> a candidate's `shift`, as `sublax.audit.shifts` has it.
+    """
+    words = "updates"
+    points = [
+        _dose(trait, words, dose["updates"], dose, "nats", of="shift of")
+        for trait, shift in shifts.items()
+        for dose in shift["doses"]
+    ]
+    return _lines(
+        "How far students move, by dose", points, list(shifts), words,
+        "shift over students of own answers (nats), 95 % interval",
+        f"Shift after each dose, of {', '.join(shifts)}.", zero=True, bars=True,
+        at=sorted({point.at for point in points}),
+    )  # fmt: skip
+
+
 def trait_of(run: str) -> str:
     """The trait in "students/<trait>/seed-<n>"; a run without parts stands for itself."""
     parts = run.split("/")
     return parts[1] if len(parts) > 1 else run
 
 
-def _dose(label: str, words: str, at: float, lift: Mapping[str, float], unit: str) -> _Point:
+def _dose(
+    label: str, words: str, at: float, lift: Mapping[str, float], unit: str, of: str = "lift of"
+) -> _Point:
     interval = wording.interval(lift["low"], lift["high"])
     value = f"{wording.signed(lift['value'])} {unit}"
-    tip = {"lift of": label, words: f"{at:g}", "lift": value, "95 % interval": interval}
-    said = f"{label} at {words} {at:g}: lift {value}, 95 % interval {interval}"
+    what = of.removesuffix(" of")
+    tip = {of: label, words: f"{at:g}", what: value, "95 % interval": interval}
+    said = f"{label} at {words} {at:g}: {what} {value}, 95 % interval {interval}"
     return _Point(label, label, at, lift["value"], lift["low"], lift["high"], tip, said)
 
 
