@@ -55,8 +55,11 @@ class Claim:
 
 
 def interval(found: Mapping[str, float]) -> str:
-    """A value with its 95 % interval."""
-    return f"{found['value']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]"
+    """A value with its 95 % interval, in as many decimals as it takes not to be nothing."""
+    least = max(abs(found[key]) for key in ("value", "low", "high"))
+    digits = 2 if least >= 0.005 or least == 0 else 4
+    value, low, high = (f"{found[key]:+.{digits}f}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def with_power(found: Mapping[str, float], unit: str) -> str:
@@ -64,7 +67,7 @@ def with_power(found: Mapping[str, float], unit: str) -> str:
     text = f"{interval(found)} {unit}"
     if found["low"] > 0 or not found.get("detectable"):
         return text
-    return f"{text}; an effect above {found['detectable']:.2f} would have been seen"
+    return f"{text}; an effect above {found['detectable']:.2g} would have been seen"
 
 
 def lifts(workdir: pathlib.Path) -> list[Finding]:
@@ -357,6 +360,12 @@ CLAIMS = (
         "One small step of imitation never raises the teacher's own loss (Theorem 1)",
         "proven for a shared start",
         "configs/theorem.py",
+        one_step,
+    ),
+    Claim(
+        "Nor does it in a pretrained model",
+        "proven for a shared start",
+        "configs/theorem.py:smollm2",
         one_step,
     ),
 )

@@ -31,7 +31,7 @@ from sublax.progress import duration
 
 SLICE = "v5e:4x4"
 # What has no size for a slice, or whose programs `plan` does not know.
-UNPLANNED = ("quickstart", "headline", "seen", "mlp", "theorem", "entanglement")
+UNPLANNED = ("quickstart", "headline", "seen", "mlp", "theorem", "theorem-smollm2", "entanglement")
 
 
 def cards(workdir: pathlib.Path) -> list[dict[str, Any]]:
@@ -59,6 +59,9 @@ def rows(claim: Claim, workdir: pathlib.Path, written: str = "") -> Iterator[str
         return
     made = cards(workdir)
     cost = duration(sum(card.get("seconds", 0.0) for card in made))
+    cores = {card.get("devices", {}).get("cores") for card in made if card.get("seconds")}
+    if len(cores) == 1 and (count := cores.pop()):  # older cards do not say
+        cost += f" on {count} core{'s' if count > 1 else ''}"
     day = max(card["created"] for card in made)[:10]
     verdicts = {True: "yes", False: "null", None: ""}
     for index, finding in enumerate(findings):

@@ -231,7 +231,7 @@ def versions() -> dict[str, str]:
 
 
 def devices() -> dict[str, Any]:
-    """The accelerators that JAX sees: platform, kind, their number, and the number of processes."""
+    """What JAX sees: platform, kind, devices and processes by number; and this process' cores."""
     import jax  # Not at the top: checking a card needs no JAX, and importing it takes seconds.
 
     first = jax.devices()[0]
@@ -240,7 +240,15 @@ def devices() -> dict[str, Any]:
         "kind": first.device_kind,
         "count": jax.device_count(),
         "processes": jax.process_count(),
+        "cores": _cores(),
     }
+
+
+def _cores() -> int:
+    """The CPU cores that this process may run on: all that a run on CPUs has to go by."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _names(directory: Path) -> list[str]:

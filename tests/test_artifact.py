@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -37,6 +38,7 @@ def test_the_card_tells_files_inputs_and_surroundings(tmp_path):
     )
     assert set(card["files"]) == {"rows.jsonl", "parts/hidden.bin"}
     assert card["devices"]["platform"] == "cpu"
+    assert 1 <= card["devices"]["cores"] <= os.cpu_count()
     assert card["versions"]["jax"]
     assert card["created"].endswith("+00:00")
     assert [child.name for child in (tmp_path / "deep").iterdir()] == ["owl"]

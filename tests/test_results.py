@@ -77,7 +77,7 @@ def test_two_traits_have_a_row_each_with_what_the_other_costs(workdir):
     assert [(one.shown, one.p) for one in found] == [(True, 0.02), (None, None), (False, 0.3)]
     assert found[0].text.startswith("+0.50 [+0.25, +0.75]")
     assert "alone +0.75, more by +0.25 [-0.10, +0.75]" in found[0].text
-    assert "above 0.30 would have been seen" in found[2].text
+    assert "above 0.3 would have been seen" in found[2].text
 
 
 def test_an_interval_above_zero_is_not_enough():

@@ -99,5 +99,7 @@ def _device_words(devices: Mapping[str, Any] | None) -> str:
     if not devices:
         return ""
     words = f"{devices.get('count')} {devices.get('kind')} ({devices.get('platform')})"
+    if devices.get("platform") == "cpu" and (cores := devices.get("cores")):
+        words += f" of {cores} core{'s' if cores > 1 else ''}"
     processes = devices.get("processes", 1)
     return words if processes == 1 else f"{words} in {processes} processes"
