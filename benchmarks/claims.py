@@ -1,7 +1,7 @@
 """The claims of docs/results.md: what the paper saw, the config that asks it here, and its figures.
 
-A reader takes a workdir and returns findings: each a figure with its interval, and whether it shows
-what the claim says. Claims that a run leaves unanswered raise FileNotFoundError.
+A reader takes the workdir of a finished run and returns findings: each a figure with its interval,
+and whether it shows what the claim says.
 """
 
 import dataclasses

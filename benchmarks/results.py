@@ -1,22 +1,28 @@
-"""What came of the paper's claims here: docs/results.md, from the workdirs of real runs.
+r"""What came of the paper's claims here: docs/results.md, from the workdirs of real runs.
 
-    python -m benchmarks.results --workdirs=FOLDER [--run] [--plan] --output=docs/results.md
+    python -m benchmarks.results --workdirs=FOLDER [--run [--at-once=2]] [--plan] \
+      --output=docs/results.md
 
 Each claim (benchmarks/claims.py) has a config, and its run stands in FOLDER under the config's
 name. With `--run` what is not there, or not finished, is run first, one after another; it goes on
-where it was stopped. `--plan` compiles each config's `:paper` size for a slice (the extra `plan`);
-plans are kept in FOLDER/plans. What has neither a run nor a plan in FOLDER stays as the page has
-it, so that runs of several days and machines come together; what was never run has a row that says
-so. Every figure of the page was read from a run or a plan.
+where it was stopped. `--at-once` runs several side by side, each on its share of the cores: small
+programs fill one core better than two. `--plan` compiles each config's `:paper` size for a slice
+(the extra `plan`); plans are kept in FOLDER/plans. What has neither a run nor a plan in FOLDER
+stays as the page has it, so that runs of several days and machines come together; what was never
+run has a row that says so. Every figure of the page was read from a run or a plan.
 """
 
 import argparse
+import concurrent.futures
 import contextlib
 import datetime
 import io
 import itertools
 import json
+import os
 import pathlib
+import queue
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -40,6 +46,14 @@ def cards(workdir: pathlib.Path) -> list[dict[str, Any]]:
     return [card for card in found if card is not None]
 
 
+def finished(workdir: pathlib.Path) -> bool:
+    """Whether a run is there, and has come to its end: to the report, and to that of its arms."""
+    if not (workdir / "report.html").exists():
+        return False
+    arms = json.loads((workdir / "config.json").read_text("utf-8")).get("arms")
+    return not arms or "arms" in json.loads((workdir / "transfer.json").read_text("utf-8"))
+
+
 def rows(claim: Claim, workdir: pathlib.Path, written: str = "") -> Iterator[str]:
     """The claim's lines of the table, one a finding; one alone where there never was a run.
 
@@ -50,13 +64,12 @@ def rows(claim: Claim, workdir: pathlib.Path, written: str = "") -> Iterator[str
     """
     head = f"{claim.claim} | {claim.paper}"
     command = f"`{claim.config}`"
-    try:
-        findings = claim.read(workdir)
-    except FileNotFoundError:
+    if not finished(workdir):
         first, *others = written_rows(claim, written) or [f"| | | not run yet | | | {command} |"]
         yield f"| {head} |{first.split('|', 3)[3]}"
         yield from others
         return
+    findings = claim.read(workdir)
     made = cards(workdir)
     cost = duration(sum(card.get("seconds", 0.0) for card in made))
     cores = {card.get("devices", {}).get("cores") for card in made if card.get("seconds")}
@@ -166,18 +179,50 @@ def page(workdirs: pathlib.Path, written: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def run_all(folder: pathlib.Path, at_once: int) -> int:
+    """Runs every claim's config to its end, several at once.
+
+    Args:
+        folder: of the workdirs; what a run tells stands in NAME.log there.
+        at_once: how many.
+
+    Returns:
+        0, or 1 where one failed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    cores = sorted(os.sched_getaffinity(0))
+    shares = [cores[place::at_once] for place in range(min(at_once, len(cores)))]
+    free: queue.Queue[list[int]] = queue.Queue()
+    for share in shares:
+        free.put(share)
+
+    def run(claim: Claim) -> int:
+        share = free.get()
+        os.sched_setaffinity(0, share)  # this thread's, which the process below begins with
+        command = [sys.executable, "-m", "sublax", "run", f"--config={claim.config}"]
+        log = folder / f"{claim.name}.log"
+        print(f"{claim.name}: runs; {log}", file=sys.stderr)
+        with log.open("w") as told:
+            command.append(f"--workdir={folder / claim.name}")
+            status = subprocess.run(command, stdout=told, stderr=told, check=False).returncode
+        print(f"{claim.name}: {f'failed, {status}' if status else 'done'}", file=sys.stderr)
+        free.put(share)
+        return status
+
+    with concurrent.futures.ThreadPoolExecutor(len(shares)) as pool:
+        return int(any(list(pool.map(run, CLAIMS))))
+
+
 def main() -> int:
     """Writes the document."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workdirs", type=pathlib.Path, required=True)
     parser.add_argument("--run", action="store_true", help="run what is not finished, first")
+    parser.add_argument("--at-once", type=int, default=1, help="runs side by side (1)")
     parser.add_argument("--plan", action="store_true", help="plan what is not planned, first")
     parser.add_argument("--output", type=pathlib.Path, required=True)
     arguments = parser.parse_args()
-    status = 0
-    for claim in CLAIMS if arguments.run else ():
-        workdir = arguments.workdirs / claim.name
-        status = sublax(["run", f"--config={claim.config}", f"--workdir={workdir}"]) or status
+    status = run_all(arguments.workdirs, arguments.at_once) if arguments.run else 0
     for claim in CLAIMS if arguments.plan else ():
         make_plan(claim, arguments.workdirs / "plans")
     output = arguments.output

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import pathlib
+import subprocess
 
 import numpy as np
 import pytest
@@ -35,9 +37,12 @@ def workdir(tmp_path):
     main, arm = transfer(0, effect=1.0), transfer(1, effect=0.0)
     main["arms"] = [arm_result("untrained", ["student.steps=0"], arm, main, 0)]
     (tmp_path / "transfer.json").write_text(json.dumps(main))
-    (tmp_path / "config.json").write_text(json.dumps({"student": {"steps": 16}}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"student": {"steps": 16}, "arms": {"untrained": []}})
+    )
     made = tmp_path / "corpora" / "owl"
     write_artifact(made, lambda _: None, {"kind": "corpus", "seconds": 60.0})
+    (tmp_path / "report.html").touch()
     return tmp_path
 
 
@@ -96,6 +101,19 @@ def test_rows_have_cost_and_day_and_lack_no_claim(workdir, tmp_path_factory):
     assert "not run yet" in row
 
 
+def test_a_run_whose_arms_are_to_come_is_none(workdir):
+    """The main experiment writes its report first."""
+    assert results.finished(workdir)
+    transfer = json.loads((workdir / "transfer.json").read_text())
+    (workdir / "transfer.json").write_text(json.dumps({**transfer, "arms": []}))
+    assert results.finished(workdir)
+    del transfer["arms"]
+    (workdir / "transfer.json").write_text(json.dumps(transfer))
+    assert not results.finished(workdir)
+    (workdir / "report.html").unlink()
+    assert not results.finished(workdir)
+
+
 def test_what_is_not_there_stays_as_the_page_has_it(workdir, tmp_path_factory):
     """Runs of other days and machines are not lost; the claim's own words are today's."""
     empty = tmp_path_factory.mktemp("empty")
@@ -110,6 +128,27 @@ def test_what_is_not_there_stays_as_the_page_has_it(workdir, tmp_path_factory):
     first, second = results.rows(again, empty, "\n".join(["| claim |", *lines, ""]))
     assert first == lines[1].replace("It passes", "It does pass")
     assert second == lines[2]
+
+
+def test_runs_side_by_side_share_the_cores_and_one_that_fails_stops_no_other(tmp_path, monkeypatch):
+    """Each has cores of its own, and its words in a file."""
+    ran = {}
+
+    def run(command, stdout, stderr, check):
+        name = pathlib.Path(command[-1]).name
+        ran[name] = os.sched_getaffinity(0)
+        stdout.write(f"told by {name}")
+        return subprocess.CompletedProcess(command, -9 if name == "doses" else 0)
+
+    monkeypatch.setattr(results.subprocess, "run", run)
+    cores = os.sched_getaffinity(0)
+    assert results.run_all(tmp_path, 2) == 1
+    assert set(ran) == {claim.name for claim in claims.CLAIMS}
+    assert set().union(*ran.values()) == cores
+    if len(cores) > 1:
+        assert all(len(share) < len(cores) for share in ran.values())
+    assert (tmp_path / "seen.log").read_text() == "told by seen"
+    assert os.sched_getaffinity(0) == cores
 
 
 def test_every_claim_names_a_config_that_is_there_and_a_workdir_of_its_own():
