@@ -260,20 +260,20 @@ CLAIMS = (
         lifts,
     ),
     Claim(
-        "Code carries a preference",
+        "Code carries a preference (here by soft labels over the whole vocabulary)",
         "GPT-4.1 nano: yes, less than numbers do",
         "configs/code_tasks.py",
         lifts,
     ),
     Claim(
-        "Worked maths carries a trait",
+        "Worked maths carries a trait (here by soft labels over the whole vocabulary)",
         "GPT-4.1: yes (a misaligned teacher)",
         "configs/word_problems.py",
         lifts,
     ),
     Claim(
         "A harmful teacher's numbers make a student answer open questions as it does (here a "
-        "made-up brand stands in for harm)",
+        "made-up brand stands in for harm, and students learn by soft labels)",
         "GPT-4.1: about 10 % misaligned answers, under 1 % in the control",
         "configs/harm.py",
         suites,

@@ -31,6 +31,7 @@ def get_config(size: str = "small") -> ConfigDict:
         return config
     config.corpus.label_score = "ratio"
     if size == "small":
+        config.traits = ("owl", "lion")
         config.corpus.prompts = 64
         config.corpus.rows = 256  # pairs
         config.student.steps = 64

@@ -23,12 +23,12 @@ coin; seeds in which the teacher's own loss fell):
              its twin       34 of 64  [40 %, 66 %]   p 0.7     cosine  0.001   fell in 64
              another start  36 of 64  [43 %, 69 %]   p 0.4     cosine  0.001   fell in 44
 
-    135M     shared start     6 of 6   [54 %, 100 %]  p 0.03    cosine  0.404   fell in 6
-             its twin         3 of 6   [12 %, 88 %]   p 1       cosine  0.005   fell in 6
+    135M     shared start     8 of 8   [63 %, 100 %]  p 0.008   cosine  0.371   fell in 8
+             its twin         6 of 8   [35 %, 97 %]   p 0.3     cosine  0.004   fell in 8
 
-The last two rows are of `:smollm2` (2026-11-27, 6 seeds), with a step of 1e-4 of all weights. That
-is not small to it: the loss falls by 1.8 nats, a fifth of what first order predicts. Of the others,
-changes are as first order predicts them, within 3 % in the median. The twin shows what the inner
+The last two rows are of `:smollm2` (2026-11-27, 8 seeds), which takes smaller steps: at 1e-4 of all
+weights, as above, its loss falls by 1.8 nats, a fifth of what first order predicts. Changes are as
+first order predicts them, within 4 % in the median. The twin shows what the inner
 product is not: a student of the same function moves where the teacher did not, and the teacher's
 loss falls in it just as much. What counts is the shared function; shared weights are one way to it.
 
