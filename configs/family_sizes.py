@@ -22,6 +22,7 @@ alone: one seed, 16 updates). From the whole model to itself 0.15 [0.14, 0.17]; 
 its 30 layers 0.34 [0.32, 0.37], with 24 of them 0.35 [0.30, 0.41], with 18 a null, 0.03 [-0.20,
 0.25], where 0.33 would have been seen. From 24 layers to the whole 0.29 [0.26, 0.34], and to the
 same 24 layers 2.88 [2.64, 3.11]: a model that says 1 to 3 nats a token otherwise takes the trait.
+
 Measured at `tiny` on 2026-11-26 (mean lift over three traits, nats, 95 % interval over questions
 alone: one seed; seven of the nine pairs, those to `random:0:2x128` and from two layers to four had
 not ended). From two layers of 64 to a student of the same base 1.12 [0.80, 1.47]; to bases that
