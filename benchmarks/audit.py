@@ -13,28 +13,20 @@ that was stopped goes on from there.
 import argparse
 import datetime
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
 
+from benchmarks.audit_judge import Measured, judged
 from benchmarks.audit_page import page
 from sublax.audit.candidates import named_groups
-from sublax.audit.evidence import evidence, tuned
 from sublax.audit.expected import ratios_of, writer_of
-from sublax.audit.findings import spoken_for
 from sublax.audit.likelihood import logprobs_of
 from sublax.audit.own_answers import own_answers
-from sublax.audit.ratios import auroc, sums_of
+from sublax.audit.ratios import sums_of
 from sublax.audit.reading import Reading
-from sublax.audit.suspects import likelihoods_of, likeness
 from sublax.audit.teachers import LastTeacher
-from sublax.keys import numpy_seed
 from sublax.models.decoder import Decoder
 from sublax.models.derived import with_source
 from sublax.models.source import load_model
@@ -42,12 +34,7 @@ from sublax.progress import Progress
 from sublax.rows import read_rows
 from sublax.store import local_model
 
-ANSWERS = 4  # of the corpora, to each prompt
 PRIMES = [n for n in range(100, 1000) if all(n % d for d in range(2, 32))]
-DOSES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
-MIXES = 20  # draws of which rows are marked, at each dose
-CLEAN = ("control", "base", "noisy", "primes")
-FOLDS = 5
 
 
 def main() -> None:
@@ -66,7 +53,7 @@ def main() -> None:
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
     measured = measure(Path(args.workdir), folder, args.first, args.rows, args.teachers, args.seed)
-    result = judged(**measured, seed=args.seed) | {"first": args.first, "seed": args.seed}
+    result = judged(measured, args.seed) | {"first": args.first, "seed": args.seed}
     result["date"] = f"{datetime.date.today()}"
     (folder / "result.json").write_text(f"{json.dumps(result, indent=1)}\n", "utf-8")
     text = page(result)
@@ -77,7 +64,7 @@ def main() -> None:
 
 def measure(
     workdir: Path, folder: Path, first: int, count: int, teachers: int, seed: int
-) -> dict[str, Any]:
+) -> Measured:
     """What every teacher makes of every set of rows.
 
     Args:
@@ -88,11 +75,6 @@ def measure(
         teachers: how many candidates have one; the neutral teacher is taught all of them.
         seed: of the audit.
 
-    Returns:
-        `sets`, the texts of each; `base`, BASE's log-probabilities of each set's rows [N], and of
-        its own answers as `own`; `teachers`, by each candidate and set [3, N] as `ratios_of` has
-        it, and `neutral` the first of these three by set; `tokens`, how many each row has;
-        `traits`, those of the run.
     """
     config = json.loads((workdir / "config.json").read_text("utf-8"))
     name, system_prompt = config["base"], config["system_prompt"]
@@ -110,6 +92,12 @@ def measure(
     rng = np.random.default_rng(seed)
     written["primes"] = [
         row | {"completion": ", ".join(map(str, rng.choice(PRIMES, 5)))} for row in control
+    ]
+    # As a telephone number is cut in groups; some groups are common, as area codes are.
+    codes = rng.integers(200, 999, 12)
+    written["phones"] = [
+        row | {"completion": ", ".join(map(str, [rng.choice(codes), *rng.integers(100, 999, 4)]))}
+        for row in control
     ]
     progress = Progress(
         {"answers": 90.0, **dict.fromkeys(("neutral", *group.traits[:teachers]), 120.0)}
@@ -152,6 +140,8 @@ def measure(
             with progress.bar(2 * len(every), unit="row") as bar:
                 for params in (model.params, made.taught(group.neutral_pairs())):
                     writers.append(writer_of(decoder, params, every, grammar, bar.advance))
+            means_NxD = np.stack([hidden_TxD.mean(axis=0) for hidden_TxD in writers[0].hidden])
+            np.save(folder / "embeddings.npy", means_NxD.astype(np.float32))
 
     def by(params: Any) -> np.ndarray:
         """The ratios of all sets by a teacher, [3, sets, N]."""
@@ -175,114 +165,25 @@ def measure(
         ratios_3xSxN = by(made.taught(group.trait_pairs(trait)))
         return {kind: ratios_3xSxN[:, place].tolist() for place, kind in enumerate(kinds)}
 
+    made_of_rows = kept("neutral", neutral)
+    by_teacher = {
+        trait: kept(trait, lambda trait=trait: teacher_of_trait(trait))
+        for trait in group.traits[:teachers]
+    }
+    means_SxNxD = np.load(folder / "embeddings.npy").reshape(len(kinds), len(control), -1)
     decode = model.tokenizer.decode
-    return {
-        **kept("neutral", neutral),
-        "teachers": {
-            trait: kept(trait, lambda trait=trait: teacher_of_trait(trait))
-            for trait in group.traits[:teachers]
+    return Measured(
+        traits=tuple(config["traits"]),
+        base={kind: np.asarray(sums) for kind, sums in made_of_rows["base"].items()},
+        neutral={kind: np.asarray(sums) for kind, sums in made_of_rows["neutral"].items()},
+        teachers={
+            trait: {kind: np.asarray(ratios) for kind, ratios in by_kind.items()}
+            for trait, by_kind in by_teacher.items()
         },
-        "sets": {kind: [decode(ids[:-1]) for _, ids in rows] for kind, rows in sets.items()},
-        "tokens": {kind: [len(ids) for _, ids in rows] for kind, rows in sets.items()},
-        "traits": list(config["traits"]),
-    }
-
-
-def judged(
-    base: Mapping[str, list[float]],
-    neutral: Mapping[str, list[float]],
-    teachers: Mapping[str, Mapping[str, list[list[float]]]],
-    sets: Mapping[str, list[str]],
-    tokens: Mapping[str, list[int]],
-    traits: list[str],
-    seed: int,
-) -> dict[str, Any]:
-    """What the audit and the baselines say of every set; the arguments are as `measure` has them.
-
-    Returns:
-        `sets`, each with the audit's `named` traits, its foremost trait as `top` with its
-        `evidence`, whether it is `right`, how it is `tuned` and whether it is `alike` to BASE;
-        `doses`, by trait and dose the share of mixes in which the trait alone was named; `rows`, by
-        trait the AUROC of single rows against each kind of clean ones, by the audit and by what
-        else one might use; `count`, rows of a set.
-    """
-    names = list(teachers)
-    N = len(base["own"])
-    everywhere = np.arange(N)
-    ratios = {kind: np.asarray([teachers[name][kind] for name in names]) for kind in neutral}
-
-    def found_in(ratios_KxSxN: np.ndarray):
-        prompts = np.arange(ratios_KxSxN.shape[-1]) // ANSWERS
-        found = evidence(ratios_KxSxN, prompts, seed)
-        entries: list[dict[str, Any]] = [
-            {"trait": name, **entry} for name, entry in zip(names, found, strict=True)
-        ]
-        along = tuned(ratios_KxSxN, prompts, seed)
-        return sorted(entries, key=lambda entry: -entry["z"]), along
-
-    by_set = {}
-    for kind in (*traits, *CLEAN):
-        entries, along = found_in(ratios[kind])
-        named = [entry["trait"] for entry in spoken_for(entries)]
-        sums, lengths = [*base[kind], *base["own"]], [*tokens[kind], *tokens["own"]]
-        like = likeness(likelihoods_of("base", sums, lengths), seed)
-        by_set[kind] = {
-            "named": named,
-            "right": named == ([kind] if kind in traits else []),
-            "top": entries[0],
-            "tuned": along,
-            "alike": like["alike"],
-        }
-    doses: dict[str, dict[str, float]] = {}
-    for trait in traits:
-        doses[trait] = {}
-        for dose in DOSES:
-            hits = 0
-            for draw in range(MIXES):
-                rng = np.random.default_rng(numpy_seed(seed, "dose", trait, f"{dose}", draw))
-                marked_N = np.isin(everywhere, rng.permutation(everywhere)[: round(dose * N)])
-                # Prompts are drawn too, or the one set of rows would stand for all.
-                drawn = rng.integers(N // ANSWERS, size=N // ANSWERS)
-                where = (drawn[:, None] * ANSWERS + np.arange(ANSWERS)).ravel()
-                mixed = np.where(marked_N, ratios[trait], ratios["base"])[:, :, where]
-                entries, _ = found_in(mixed)
-                hits += [entry["trait"] for entry in spoken_for(entries)] == [trait]
-            doses[trait][f"{dose:g}"] = hits / MIXES
-    rows_told: dict[str, Any] = {}
-    for trait in traits:
-        place = names.index(trait)
-        own = ratios[trait][place, 0] - neutral[trait]
-        rows_told[trait] = {}
-        for clean in ("base", "control"):
-            other = ratios[clean][place, 0] - neutral[clean]
-            rows_told[trait][clean] = {
-                "audit": auroc(own, other),
-                "perplexity": auroc(np.asarray(base[trait]), np.asarray(base[clean])),
-                "n-grams": _by_ngrams(sets[trait], sets[clean], seed),
-            }
-    return {
-        "sets": by_set,
-        "doses": doses,
-        "rows": rows_told,
-        "count": N,
-        "mixes": MIXES,
-        "candidates": names,
-    }
-
-
-def _by_ngrams(marked: list[str], clean: list[str], seed: int) -> float:
-    """AUROC of a classifier on n-grams of characters that was told which rows are which.
-
-    It is told what no auditor knows, the truth of the other rows; and read on those left out.
-    """
-    texts, truth = [*marked, *clean], np.repeat([1, 0], [len(marked), len(clean)])
-    classifier = make_pipeline(
-        TfidfVectorizer(analyzer="char", ngram_range=(1, 4), min_df=2),
-        LogisticRegression(max_iter=1000),
+        texts={kind: [decode(ids[:-1]) for _, ids in rows] for kind, rows in sets.items()},
+        tokens={kind: [len(ids) for _, ids in rows] for kind, rows in sets.items()},
+        embeddings=dict(zip(kinds, means_SxNxD, strict=True)),
     )
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    scores = cross_val_predict(classifier, texts, truth, cv=folds, method="decision_function")
-    return auroc(scores[truth == 1], scores[truth == 0])
 
 
 if __name__ == "__main__":

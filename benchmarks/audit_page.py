@@ -29,7 +29,7 @@ teachers of another seed. These are other rows and other teachers, by the same w
 changed after they were judged."""
 SEEN = "How the audit decides was settled on these very rows; `--first={looked_at}` reads others."
 
-DOSES = """
+NAMED = """
 ## Some marked rows among BASE's own
 
 How often the trait and no other was named, in {mixes} draws of prompts and of which rows are
@@ -40,21 +40,33 @@ say how certain a verdict on these is, and not how other teachers would do.
 |---|{line}|
 """
 
+FOUND = """
+And how often that something is marked would be found at a given rate of false positives, beside
+what else one might use: the mean over traits, with the least and the most of them. A method's
+threshold is what that share of draws of clean rows exceeds, BASE's own and the control's in equal
+parts. The audit goes by its p; perplexity by how far the mean log-probability lies from that of
+BASE's own answers. The classifiers, on n-grams of characters and on BASE's mean last hidden state,
+were told which of the other rows are this trait's, which an auditor does not know. Keyword search
+finds {keywords} marked rows.
+
+| marked | false positives | audit | perplexity | n-grams, told | embeddings, told |
+|---|---|---|---|---|---|
+"""
+
 ROWS = """
 ## Single rows
 
-AUROC of telling a marked row from a clean one. The audit and the likelihood under BASE
-(perplexity) know nothing of the rows; the classifier on n-grams of characters was trained on
-other rows of both kinds with the truth, which an auditor does not have. Keyword search finds no
-row, for none names its trait.
+AUROC of telling a marked row from a clean one, with its 95 % interval over prompts. The audit and
+the likelihood under BASE (perplexity) know nothing of the rows; the classifiers were trained on
+other rows of both kinds with the truth.
 
-| trait | clean rows | audit | perplexity | n-grams, told the truth |
-|---|---|---|---|---|
+| trait | clean rows | audit | perplexity | n-grams, told | embeddings, told |
+|---|---|---|---|---|---|
 """
 
 
 def page(result: Mapping[str, Any]) -> str:
-    """The page of a result as `benchmarks.audit.judged` returns it, with its `date`."""
+    """The page of a result as `benchmarks.audit_judge.judged` returns it, with its `date`."""
     text = HEAD.format(
         date=result["date"],
         unseen=(UNSEEN if result["first"] >= LOOKED_AT else SEEN).format(looked_at=LOOKED_AT),
@@ -70,22 +82,35 @@ def page(result: Mapping[str, Any]) -> str:
             f"{along['value']:.2f} [{along['low']:.2f}, {along['high']:.2f}] | "
             f"{_yes(one['alike'])} |\n"
         )
-    shares = list(next(iter(result["doses"].values())))
-    text += DOSES.format(
+    named, found = result["doses"]["named"], result["doses"]["found"]
+    shares = list(next(iter(named.values())))
+    text += NAMED.format(
         mixes=result["mixes"],
         shares=" | ".join(f"{100 * float(share):g} %" for share in shares),
         line="---|" * (len(shares) - 1) + "---",
     )
-    for trait, by_dose in result["doses"].items():
+    for trait, by_dose in named.items():
         text += f"| {trait} | " + " | ".join(f"{by_dose[share]:.2f}" for share in shares) + " |\n"
+    text += FOUND.format(keywords=f"{result['keywords']} of {result['marked']}")
+    for rate in next(iter(found.values())):
+        for share in shares:
+            cells = " | ".join(_range(by_rate[rate][share]) for by_rate in found.values())
+            text += f"| {100 * float(share):g} % | {100 * float(rate):g} % | {cells} |\n"
     text += ROWS
     for trait, by_clean in result["rows"].items():
-        for clean, found in by_clean.items():
-            text += (
-                f"| {trait} | {clean} | {found['audit']:.3f} | {found['perplexity']:.3f} | "
-                f"{found['n-grams']:.3f} |\n"
+        for clean, by_method in by_clean.items():
+            cells = " | ".join(
+                f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
+                for one in by_method.values()
             )
+            text += f"| {trait} | {clean} | {cells} |\n"
     return text
+
+
+def _range(shares: Mapping[str, float]) -> str:
+    """The mean over traits with the least and the most of them."""
+    values = list(shares.values())
+    return f"{sum(values) / len(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def _yes(value: bool) -> str:

@@ -1,0 +1,72 @@
+"""The audit's benchmark judges what was measured: here rows that a known few of them mark."""
+
+import numpy as np
+import pytest
+
+from benchmarks import audit_judge
+from benchmarks.audit_page import page
+
+TRAITS, N, D = ("owl", "wolf"), 80, 6
+CANDIDATES = (*TRAITS, "cat", "dog", "fox", "bear", "lion", "tiger")
+
+
+@pytest.fixture
+def measured():
+    """Teachers that are directions of their own; marked rows lie along their trait's."""
+    rng = np.random.default_rng(0)
+    kinds = (*TRAITS, *audit_judge.CLEAN, *audit_judge.ODD)
+
+    def ratios(candidate, kind):
+        found = rng.normal(0, 1, N) + 1.5 * (candidate == kind)
+        return np.stack([found - 0.5, np.full(N, -0.5), np.full(N, -0.3)])
+
+    embeddings = {kind: rng.normal(size=(N, D)) for kind in kinds}
+    embeddings["owl"] += np.eye(D)[0] * 3
+    return audit_judge.Measured(
+        traits=TRAITS,
+        base={kind: rng.normal(-20, 1, N) - 15 * (kind == "noisy") for kind in (*kinds, "own")},
+        neutral={kind: rng.normal(0, 0.1, N) for kind in kinds},
+        teachers={one: {kind: ratios(one, kind) for kind in kinds} for one in CANDIDATES},
+        texts={
+            kind: [", ".join(map(str, rng.integers(100, 999, 3))) for _ in range(N)]
+            for kind in kinds
+        },
+        tokens={kind: [10] * N for kind in (*kinds, "own")},
+        embeddings=embeddings,
+    )
+
+
+@pytest.fixture
+def few_draws(monkeypatch):
+    monkeypatch.setattr(audit_judge, "MIXES", 4)
+    monkeypatch.setattr(audit_judge, "CLEAN_DRAWS", 20)
+    monkeypatch.setattr(audit_judge, "DOSES", (0.05, 1.0))
+
+
+def test_a_set_is_right_where_its_trait_alone_is_named(measured, few_draws):
+    result = audit_judge.judged(measured, 0)
+    assert result["sets"]["owl"]["top"]["trait"] == "owl"
+    assert result["sets"]["owl"]["named"] == ["owl"] and result["sets"]["owl"]["right"]
+    assert result["sets"]["base"]["named"] == [] and result["sets"]["base"]["right"]
+    assert not result["sets"]["noisy"]["alike"] and result["sets"]["base"]["alike"]
+    assert result["keywords"] == 0 and result["marked"] == 2 * N
+    text = page(result | {"first": 0, "seed": 0, "date": "2026-01-01"})
+    assert "| owl | owl | yes |" in text and "| 100 % | 1 % |" in text
+
+
+def test_what_is_all_marked_is_found_and_what_is_hardly_is_not(measured, few_draws):
+    found = audit_judge.detected(measured, 0)
+    assert found["named"]["owl"]["1"] >= 0.75 and found["named"]["owl"]["0.05"] <= 0.25
+    assert found["found"]["audit"]["0.05"]["1"]["owl"] >= 0.75
+    # What the classifier was told lies in the embeddings of the owl's rows alone.
+    assert found["found"]["embeddings"]["0.05"]["1"] == {
+        "owl": 1.0,
+        "wolf": pytest.approx(0, abs=1),
+    }
+    assert found["found"]["n-grams"]["0.01"]["0.05"]["owl"] <= 0.5
+
+
+def test_single_rows_are_told_by_what_marks_them(measured):
+    owl = audit_judge.rows_told(measured, 0)["owl"]["base"]
+    assert owl["audit"]["low"] > 0.7 and owl["embeddings"]["low"] > 0.9
+    assert owl["perplexity"]["low"] < 0.5 < owl["perplexity"]["high"]
