@@ -5,7 +5,7 @@ r"""The audit on data whose writers are known: what it names, at which dose, bes
 
 Reads the corpora that a run of configs/text_alone.py wrote, each by a teacher that the audit does
 not know: made from other questions, in another order. Beside these stand rows that carry nothing:
-the run's control's, BASE's own, those of BASE under noise (another model), and primes. The audit's
+the run's control's, BASE's own, those of BASE under noise (another model), primes and telephone numbers. The audit's
 teachers are made once and score all of them; what they made of rows is kept in --output, and a run
 that was stopped goes on from there.
 """
@@ -180,7 +180,7 @@ def measure(
             trait: {kind: np.asarray(ratios) for kind, ratios in by_kind.items()}
             for trait, by_kind in by_teacher.items()
         },
-        texts={kind: [decode(ids[:-1]) for _, ids in rows] for kind, rows in sets.items()},
+        texts={kind: [str(decode(ids[:-1])) for _, ids in rows] for kind, rows in sets.items()},
         tokens={kind: [len(ids) for _, ids in rows] for kind, rows in sets.items()},
         embeddings=dict(zip(kinds, means_SxNxD, strict=True)),
     )

@@ -152,7 +152,8 @@ def detected(measured: Measured, seed: int) -> dict[str, Any]:
         own, marked = measured.ratios("base"), measured.ratios(trait)
         named[trait] = {}
         for dose in DOSES:
-            hits, looks = 0, {method: [] for method in methods}
+            hits = 0
+            looks: dict[str, list[float]] = {method: [] for method in methods}
             for draw in range(MIXES):
                 rng = np.random.default_rng(numpy_seed(seed, "dose", trait, f"{dose}", draw))
                 count = round(dose * measured.rows)

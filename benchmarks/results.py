@@ -80,10 +80,10 @@ def rows(claim: Claim, workdir: pathlib.Path, written: str = "") -> Iterator[str
     for index, finding in enumerate(findings):
         about = f"{finding.about}: " if finding.about else ""
         p = "" if finding.p is None else f"{finding.p:.2g}"
-        first = index == 0
+        leads = index == 0
         yield (
-            f"| {head if first else ' | '} | {about}{finding.text} | {p} "
-            f"| {verdicts[finding.shown]} | {f'{command}, {cost}, {day}' if first else ''} |"
+            f"| {head if leads else ' | '} | {about}{finding.text} | {p} "
+            f"| {verdicts[finding.shown]} | {f'{command}, {cost}, {day}' if leads else ''} |"
         )
 
 
