@@ -5,9 +5,9 @@ r"""The audit on data whose writers are known: what it names, at which dose, bes
 
 Reads the corpora that a run of configs/text_alone.py wrote, each by a teacher that the audit does
 not know: made from other questions, in another order. Beside these stand rows that carry nothing:
-the run's control's, BASE's own, those of BASE under noise (another model), primes and telephone numbers. The audit's
-teachers are made once and score all of them; what they made of rows is kept in --output, and a run
-that was stopped goes on from there.
+the run's control's, BASE's own, those of BASE under noise (another model), primes and telephone
+numbers. The audit's teachers are made once and score all of them; what they made of rows is kept in
+--output, and a run that was stopped goes on from there.
 """
 
 import argparse
