@@ -18,6 +18,7 @@ from sublax.models.lora import LoraConfig
 from sublax.parallel.layout import Layout
 from sublax.parallel.mesh import single_device_mesh
 from sublax.parallel.preemption import NEVER, Preempted, Preemption
+from sublax.training import loop
 from sublax.training.data import Dataset, draw_order, make_batch
 from sublax.training.loop import Schedule, train, update_program
 from sublax.training.losses import LossConfig
@@ -221,6 +222,19 @@ def test_a_student_learns_its_rows_and_says_so_as_it_goes(tmp_path):
         assert metrics["gradient_norm"].shape == (1,) and metrics["tokens_per_second"] > 0
     assert [step for step, _ in probed] == [10, 20]
     identical(probed[1][1], trained)
+
+
+def test_the_rate_of_an_update_is_of_its_own_time():
+    """From where the device was free for it to where it ended, whenever it is told of."""
+    told = {}
+
+    def rate(begun, ended, last):
+        update = loop._Update(3, {"loss": np.zeros(2)}, 100.0, begun, ended)
+        assert loop._tell(told.__setitem__, update, last, 2) == ended
+        return told[3]["tokens_per_second"]
+
+    assert rate(begun=10.0, ended=12.0, last=9.0) == 50.0
+    assert rate(begun=10.0, ended=12.0, last=11.0) == 100.0
 
 
 @pytest.mark.parametrize("killed_at", [1, 8])

@@ -6,7 +6,7 @@ import math
 import pathlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -124,15 +124,14 @@ def train(
         # A constant rate does not ask how long: runs of any length are one program.
         length = 0 if optimizer_config.schedule == "constant" else schedule.steps
         advance = update_program(objective, optimizer_config, length, layout, len(filled))
-        previous: tuple[int, dict, float] | None = None
-        clock = saved = time.perf_counter()
+        untold: _Update | None = None
+        last = saved = time.perf_counter()  # when the last update ended that was told of
         for step in range(done, schedule.steps):
             if callable(datasets) and step % unit == 0:
-                if previous is not None:
-                    _tell(watch, previous, clock, students)
+                if untold is not None:
+                    last, untold = _tell(watch, untold, last, students), None
                 of_round = datasets(step // unit, state.trained)
                 read = [of_round[place] for place in filled]
-                clock, previous = time.perf_counter(), None
             batch = make_batch(
                 read,
                 seeds,
@@ -142,26 +141,32 @@ def train(
                 pieces(objective.rows),
                 packing,
             )
+            begun = time.perf_counter()
             state, metrics = advance(state, frozen, place(batch, in_batch))
+            # A CPU may compute it while it is handed over.
+            ended = time.perf_counter() if metrics["loss"].is_ready() else None
             metrics |= {"learning_rate": float(rate(step))}
-            if previous is not None:
-                clock = _tell(watch, previous, clock, students)
-            previous = (step + 1, metrics, float((batch.rows.positions >= 0).sum()))
+            if untold is not None:
+                last = _tell(watch, untold, last, students)
+            tokens = float((batch.rows.positions >= 0).sum())
+            untold = _Update(step + 1, metrics, tokens, begun, ended)
             ends = (step + 1) % unit == 0
             # Several processes agree on a number to stop at, so that all numbers are asked about.
             stops = ends and preemption.reached((step + 1) // unit)
             if stops or (ends and _is_due(schedule, step + 1, time.perf_counter() - saved)):
                 # Told first: the update that a resume goes on from is on the curve.
-                clock, previous = _tell(watch, previous, clock, students), None
+                last, untold = _tell(watch, untold, last, students), None
                 save(manager, step + 1, state)
                 saved = time.perf_counter()
             if stops:
                 manager.wait_until_finished()
                 raise Preempted(f"update {step + 1} of {schedule.steps} is saved")
             if schedule.probe_steps and (step + 1) % schedule.probe_steps == 0:
+                if untold is not None:  # what follows is not its time
+                    last, untold = _tell(watch, untold, last, students), None
                 probe(step + 1, state.trained)
-        if previous is not None:
-            _tell(watch, previous, clock, students)
+        if untold is not None:
+            _tell(watch, untold, last, students)
     if len(filled) == students:
         return state.trained
     return jax.tree.map(lambda leaf: leaf[:students], state.trained)
@@ -291,12 +296,30 @@ def _is_due(schedule: Schedule, step: int, seconds: float) -> bool:
     return step % STEPS_BY_CLOCK == 0 and bool(multihost_utils.broadcast_one_to_all(by_minutes))
 
 
-def _tell(watch, previous, clock: float, students: int) -> float:
-    """Hands the last update's metrics on; waits for them, but not for the update in flight."""
-    step, metrics, tokens = previous
-    values = {name: np.asarray(value) for name, value in metrics.items()}
+class _Update(NamedTuple):
+    """One that was handed to the device: updates done, metrics, tokens, and its times in seconds.
+
+    It began at `begun` or, where the device had one to finish, when that ended; `ended` is None
+    where it was not done when it was handed over.
+    """
+
+    done: int
+    metrics: dict[str, Any]
+    tokens: float
+    begun: float
+    ended: float | None
+
+
+def _tell(watch, update: _Update, last: float, students: int) -> float:
+    """Hands an update's metrics on, and waits for them.
+
+    Returns:
+        When it ended.
+    """
+    values = {name: np.asarray(value) for name, value in update.metrics.items()}
     values = {name: value[:students] if value.ndim else value for name, value in values.items()}
-    now = time.perf_counter()
-    values["tokens_per_second"] = np.asarray(tokens / max(now - clock, 1e-9))
-    watch(step, values)
-    return now
+    ended = time.perf_counter() if update.ended is None else update.ended
+    seconds = ended - max(update.begun, last)
+    values["tokens_per_second"] = np.asarray(update.tokens / max(seconds, 1e-9))
+    watch(update.done, values)
+    return ended
