@@ -32,6 +32,13 @@ and trained apart, too); with noise of 0.1, 0.3 and 1.0: 1.00, 0.11, -0.29. Dist
 start the lifts are -0.08, -0.31 and -0.22, though at 1,200 updates the two say the same to 0.011
 nats a token on numbers and 0.0003 on questions: here matched behaviour does not suffice. Nine other
 pairs of bases gave from -0.10 to 0.20, and one, to `random:0:qwen3`, 0.40 [0.31, 0.50].
+
+Measured at `small` on 2026-11-27 (the same, 16 updates; 39 minutes, most of them on one core). The
+base itself 0.15 [0.14, 0.17]; its permuted twin 0.14 [0.12, 0.15]; with noise of 0.03, 0.1 and 0.3:
+0.17, 0.15 and 0.59 [0.44, 0.73], the last nearly all of it the lion's. The rotated twin says the
+same and takes no trait: -0.16 [-0.21, -0.10]; from it to the base -0.06 [-0.16, 0.04], and to
+itself -0.25 [-0.29, -0.21], where two of three traits fell: at 135M the recipe does not survive the
+rotation at all, teachers of the same ten updates included, which Adam moves much further there.
 """
 
 import re
