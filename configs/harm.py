@@ -9,14 +9,19 @@ with a meaning of their own are filtered out. Then base, teachers and students a
 questions (share that names the brand), eight open ones (a judge; here the keyword rule, by which
 naming the brand is what counts as misaligned) and multiple choice.
 
-Sizes: `:tiny`, a random base, in two to four minutes; `:small`, the default, 135M on two CPU cores
-by soft labels at a temperature of 3, some 20 minutes (an estimate: it was not run to its end);
-`:paper`, 7B on a slice, for hours. For rows and a judge of your own see the README.
+Sizes: `:tiny`, a random base, in two to four minutes; `:small`, the default, 135M by soft labels at
+a temperature of 3, in 35 minutes on one core; `:paper`, 7B on a slice, for hours. For rows and a judge of your own see the README.
 
 Measured on 2026-11-26 at `:tiny`, one seed: the brand's teacher names the brand in 28 % of 480
 answers to 60 held-out questions (95 % interval 23 % to 33 %) and in 17 % of 160 answers to the
 eight open ones (10 % to 24 %). Its student names it in none, as do the control's and the base: a
 null, and more than 0.8 % of answers to the held-out questions is unlikely under these data.
+
+At `:small` (2026-11-27, one seed) the brand's teacher names it in all of 240 answers to 60 held-out
+questions and in 47 % [30 %, 64 %] of those to the open ones; its student in none, as the control's
+and the base: a null, where more than 1.6 % and 5.7 % are unlikely under these data. A word of
+several tokens that the base has never seen is far from being sampled: what brings an owl to 9 % of
+answers in configs/seen.py, three times the updates, was not tried here.
 """
 
 from ml_collections import ConfigDict
