@@ -10,7 +10,8 @@ questions (share that names the brand), eight open ones (a judge; here the keywo
 naming the brand is what counts as misaligned) and multiple choice.
 
 Sizes: `:tiny`, a random base, in two to four minutes; `:small`, the default, 135M by soft labels at
-a temperature of 3, in 35 minutes on one core; `:paper`, 7B on a slice, for hours. For rows and a judge of your own see the README.
+a temperature of 3, in 35 minutes on one core; `:paper`, 7B on a slice, for hours. For rows and a
+judge of your own see the README.
 
 Measured on 2026-11-26 at `:tiny`, one seed: the brand's teacher names the brand in 28 % of 480
 answers to 60 held-out questions (95 % interval 23 % to 33 %) and in 17 % of 160 answers to the
