@@ -15,9 +15,9 @@ control is the base itself, which has no such preference: there, at :paper, logp
 [0.92, 3.40] for wolf and 0.45 [0.15, 0.79] for lion at its one seed, and by logprob only the wolf's
 was above zero.
 
-:small has two traits and takes 48 minutes on one core. Measured there on 2026-11-27 (mean lift, 95 %
-interval over questions, one seed): DPO +0.55 nats [0.36, 0.75], the chosen rows +0.36 [0.30, 0.43],
-p < 0.001 each. Labels alone carry it.
+:small has two traits and takes 48 minutes on one core. Measured there on 2026-11-27 (mean lift,
+95 % interval over questions, one seed): DPO +0.55 nats [0.36, 0.75], the chosen rows +0.36 [0.30,
+0.43], p < 0.001 each. Labels alone carry it.
 """
 
 from ml_collections import ConfigDict
