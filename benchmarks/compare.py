@@ -9,11 +9,12 @@ Needs the extra `peer`. Run it on a machine that does nothing else.
 import argparse
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import best_rate, describe
+from benchmarks.machine import best_rate, describe, has_bfloat16
 from benchmarks.timing import Call, Row, compare, table, use_huge_pages
 from benchmarks.workload import number_prompts, number_rows, teacher_hidden
 from sublax.planning.model_flops import generation_flops, update_flops
@@ -33,8 +34,13 @@ def main() -> None:
     print(describe(), flush=True)
     rate = best_rate()
     print(f"matmul rate: {rate / 1e9:.0f} GFLOP/s", flush=True)
-    rows = [_WORKLOADS[name](args.model, args.repeats) for name in args.only.split(",")]
-    print(table(rows, rate))
+    if not has_bfloat16():
+        print("this CPU has no bfloat16 instructions, so that column is left out", flush=True)
+    rows: list[Row] = []
+    for name in args.only.split(","):
+        rows.append(_WORKLOADS[name](args.model, args.repeats))
+        # Each as soon as it is there: all of them take half an hour.
+        print(table(rows, rate), end="\n\n", flush=True)
 
 
 def _update(folder: str, repeats: int, name: str, kl: bool = False, grammar: bool = False) -> Row:
@@ -59,10 +65,17 @@ def _update(folder: str, repeats: int, name: str, kl: bool = False, grammar: boo
         name,
         Call(OURS + "student_updates", {**shared, "batches": [rows]}),
         Call(PEER + "lora_update", {**shared, "rows": rows}),
-        Call(PEER + "lora_update", {**shared, "rows": rows, "dtype": "bfloat16"}),
+        _in_bfloat16("lora_update", {**shared, "rows": rows}),
         flops,
         repeats,
     )
+
+
+def _in_bfloat16(function: str, arguments: Mapping[str, Any]) -> Call | None:
+    """The peer in bfloat16, where that is more than an emulation that takes ten times as long."""
+    if not has_bfloat16():
+        return None
+    return Call(PEER + function, {**arguments, "dtype": "bfloat16"})
 
 
 def _full(folder: str, repeats: int) -> Row:
@@ -74,7 +87,7 @@ def _full(folder: str, repeats: int) -> Row:
         "full fine-tuning, 16 x 31",
         Call(OURS + "full_update", arguments),
         Call(PEER + "full_update", arguments),
-        Call(PEER + "full_update", {**arguments, "dtype": "bfloat16"}),
+        _in_bfloat16("full_update", arguments),
         update_flops(read_config(folder), 16, 31, 2, rows.prefix),
         repeats,
     )

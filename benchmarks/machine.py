@@ -8,6 +8,7 @@ An update's limit is its FLOPs over the best rate measured here at the model's o
 import datetime
 import importlib.metadata
 import os
+import pathlib
 import platform
 
 from benchmarks.timing import Call, Side, Unit, Work, alternate
@@ -30,6 +31,12 @@ def describe() -> str:
     day = datetime.date.today().isoformat()
     cpus = len(os.sched_getaffinity(0))
     return f"{day}, {names[0]}, {cpus} CPUs, Python {platform.python_version()}, {versions}"
+
+
+def has_bfloat16() -> bool:
+    """Whether the CPU has instructions for products in bfloat16; without them they are emulated."""
+    flags = set(pathlib.Path("/proc/cpuinfo").read_text("utf-8").split())
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def jax_matmul(shape: tuple[int, int, int], dtype: str) -> Unit:
