@@ -72,7 +72,7 @@ def _update(folder: str, repeats: int, name: str, kl: bool = False, grammar: boo
 
 
 def _in_bfloat16(function: str, arguments: Mapping[str, Any]) -> Call | None:
-    """The peer in bfloat16, where that is more than an emulation that takes ten times as long."""
+    """The peer in bfloat16, where the CPU has instructions for it."""
     if not has_bfloat16():
         return None
     return Call(PEER + function, {**arguments, "dtype": "bfloat16"})

@@ -202,11 +202,13 @@ def run_all(folder: pathlib.Path, at_once: int) -> int:
         command = [sys.executable, "-m", "sublax", "run", f"--config={claim.config}"]
         log = folder / f"{claim.name}.log"
         print(f"{claim.name}: runs; {log}", file=sys.stderr)
-        with log.open("w") as told:
-            command.append(f"--workdir={folder / claim.name}")
-            status = subprocess.run(command, stdout=told, stderr=told, check=False).returncode
+        try:
+            with log.open("w") as told:
+                command.append(f"--workdir={folder / claim.name}")
+                status = subprocess.run(command, stdout=told, stderr=told, check=False).returncode
+        finally:
+            free.put(share)
         print(f"{claim.name}: {f'failed, {status}' if status else 'done'}", file=sys.stderr)
-        free.put(share)
         return status
 
     with concurrent.futures.ThreadPoolExecutor(len(shares)) as pool:
@@ -222,6 +224,8 @@ def main() -> int:
     parser.add_argument("--plan", action="store_true", help="plan what is not planned, first")
     parser.add_argument("--output", type=pathlib.Path, required=True)
     arguments = parser.parse_args()
+    if arguments.at_once < 1:
+        parser.error(f"--at-once={arguments.at_once}: must be 1 or more")
     status = run_all(arguments.workdirs, arguments.at_once) if arguments.run else 0
     for claim in CLAIMS if arguments.plan else ():
         make_plan(claim, arguments.workdirs / "plans")

@@ -99,7 +99,7 @@ def fifth_finding(top_NxQ: np.ndarray, bottom_NxQ: np.ndarray, seed: int) -> dic
 
 
 def interval_of(values_NxQ: np.ndarray, seed: int) -> dict[str, float]:
-    """The mean over seeds and questions with its 95 % bootstrap interval."""
+    """The mean over seeds and questions, or over rows of one, with its 95 % bootstrap interval."""
     low, high = bootstrap_interval(values_NxQ, seed, draws=2000)
     return {"value": float(values_NxQ.mean()), "low": low, "high": high}
 

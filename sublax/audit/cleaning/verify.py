@@ -17,9 +17,9 @@ from sublax.audit.audit import LEAST_ROWS, Audit
 from sublax.audit.candidates import Group
 from sublax.audit.likelihood import logprobs_of
 from sublax.audit.options import Options, part_of, stages_of, teachers_for, teachers_of
+from sublax.audit.shifts import interval_of
 from sublax.audit.students import distilled
 from sublax.errors import UserError
-from sublax.evaluation.statistics import bootstrap_interval
 from sublax.keys import numpy_seed
 from sublax.models.completions import Encoded
 from sublax.models.decoder import Decoder
@@ -193,12 +193,6 @@ def losses_of(
     return found
 
 
-def mean_of(values_N: np.ndarray, seed: int) -> dict[str, float]:
-    """A mean over rows with its 95 % bootstrap interval."""
-    low, high = bootstrap_interval(values_N[None], seed, draws=2000)
-    return {"value": float(values_N.mean()), "low": low, "high": high}
-
-
 def left_of(after: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float] | None:
     """What is left of an effect, as a share of it; None where there was none above zero."""
     if before["low"] <= 0:
@@ -233,8 +227,8 @@ def verified(
             "kept": kept[name],
             "effect": effects[name][trait],
             "left": left_of(effects[name][trait], before),
-            "loss": mean_of(losses[name], seed),
-            "lost": mean_of(losses[name] - losses[ORIGINAL], seed),
+            "loss": interval_of(losses[name][None], seed),
+            "lost": interval_of((losses[name] - losses[ORIGINAL])[None], seed),
             "effects": effects[name],
         }
         for name in kept
