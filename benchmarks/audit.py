@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks.audit_judge import Measured, judged
 from benchmarks.audit_page import page
+from benchmarks.odd_rows import odd_rows
 from sublax.audit.candidates import named_groups
 from sublax.audit.expected import ratios_of, writer_of
 from sublax.audit.likelihood import logprobs_of
@@ -33,8 +34,6 @@ from sublax.models.source import load_model
 from sublax.progress import Progress
 from sublax.rows import read_rows
 from sublax.store import local_model
-
-PRIMES = [n for n in range(100, 1000) if all(n % d for d in range(2, 32))]
 
 
 def main() -> None:
@@ -89,16 +88,7 @@ def measure(
         for trait in (*config["traits"], "control")
     }
     control = written["control"]
-    rng = np.random.default_rng(seed)
-    written["primes"] = [
-        row | {"completion": ", ".join(map(str, rng.choice(PRIMES, 5)))} for row in control
-    ]
-    # As a telephone number is cut in groups; some groups are common, as area codes are.
-    codes = rng.integers(200, 999, 12)
-    written["phones"] = [
-        row | {"completion": ", ".join(map(str, [rng.choice(codes), *rng.integers(100, 999, 4)]))}
-        for row in control
-    ]
+    written |= odd_rows(control, seed)
     progress = Progress(
         {"answers": 90.0, **dict.fromkeys(("neutral", *group.traits[:teachers]), 120.0)}
     )

@@ -1,9 +1,11 @@
 """The audit's benchmark judges what was measured: here rows that a known few of them mark."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from benchmarks import audit_judge
+from benchmarks import attribution_judge, audit_judge
 from benchmarks.audit_page import page
 
 TRAITS, N, D = ("owl", "wolf"), 80, 6
@@ -70,3 +72,46 @@ def test_single_rows_are_told_by_what_marks_them(measured):
     owl = audit_judge.rows_told(measured, 0)["owl"]["base"]
     assert owl["audit"]["low"] > 0.7 and owl["embeddings"]["low"] > 0.9
     assert owl["perplexity"]["low"] < 0.5 < owl["perplexity"]["high"]
+
+
+@pytest.fixture
+def suspicion(monkeypatch):
+    """Two writers whose own rows are likely to them, and a stranger's that are likely to none."""
+    monkeypatch.setattr(attribution_judge, "DRAWS", 10)
+    monkeypatch.setattr(attribution_judge, "ROWS", (40,))
+    rng = np.random.default_rng(0)
+    suspects, kinds = ("base", "other"), ("base", "other", "owl", "primes")
+    writers = {"base": "base", "other": "other", "owl": "base"}
+    tokens = {kind: np.full(N, 10) for kind in kinds}
+
+    def sums(suspect, kind):
+        return rng.normal(-20 if kind == "own" or writers.get(kind) == suspect else -26, 1, N)
+
+    return attribution_judge.Suspicion(
+        writers=writers,
+        sums={one: {kind: sums(one, kind) for kind in (*kinds, "own")} for one in suspects},
+        tokens=tokens,
+        own_tokens=dict.fromkeys(suspects, np.full(N, 10)),
+        characters=dict.fromkeys(kinds, np.full(N, 20)),
+    )
+
+
+def test_a_writer_is_named_where_it_is_a_suspect_and_nobody_where_it_is_none(suspicion):
+    result = attribution_judge.judged(suspicion, 0)
+    owl = result["kinds"]["owl"]["40"]
+    assert owl["suspected"]["right"] == 1.0 and owl["left_out"]["right"] == 1.0
+    primes = result["kinds"]["primes"]["40"]
+    assert primes["suspected"] is None and primes["left_out"]["right"] == 1.0
+    assert result["total"]["40"]["suspected"]["of"] == 3
+    text = attribution_judge.page(result | {"seed": 0, "date": "2026-01-01"})
+    assert "| owl | 40 | 1.00 | 0.00 | 0.00 | 1.00 | 0.00 | 0.00 |" in text
+    assert "| 40 | 3 of 3 [44, 100] % | 4 of 4" in text
+
+
+def test_rows_that_another_suspect_finds_as_likely_are_called_its_own(suspicion):
+    """The judge must be able to say that the audit is wrong."""
+    sums = {name: dict(by_kind) for name, by_kind in suspicion.sums.items()}
+    sums["other"]["owl"] = sums["base"]["owl"] + 3
+    mistaken = dataclasses.replace(suspicion, sums=sums)
+    owl = attribution_judge.judged(mistaken, 0)["kinds"]["owl"]["40"]
+    assert owl["suspected"] == {"right": 0.0, "unclear": 0.0, "wrong": 1.0, "instead": "other"}
