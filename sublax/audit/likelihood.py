@@ -26,7 +26,7 @@ from sublax.sampling.grammar import Grammar
 # Tokens that run side by side: products are large by then, and activations still small.
 TOKENS_AT_A_TIME = 1024
 # How many answers to one prompt may be put beside each other: few choices, so few programs.
-ANSWERS_TOGETHER = (1, 2, 4, 8)
+ANSWERS_TOGETHER = (1, 2, 4, 8, 16, 32)
 
 Progress = Callable[[int], Any]
 
