@@ -5,11 +5,13 @@ r"""What came of the paper's claims here: docs/results.md, from the workdirs of 
 
 Each claim (benchmarks/claims.py) has a config, and its run stands in FOLDER under the config's
 name. With `--run` what is not there, or not finished, is run first, one after another; it goes on
-where it was stopped. `--at-once` runs several side by side, each on its share of the cores: small
-programs fill one core better than two. `--plan` compiles each config's `:paper` size for a slice
-(the extra `plan`); plans are kept in FOLDER/plans. What has neither a run nor a plan in FOLDER
-stays as the page has it, so that runs of several days and machines come together; what was never
-run has a row that says so. Every figure of the page was read from a run or a plan.
+where it was stopped, and takes what another of them has made from the same inputs (`sublax run
+--reuse`): the quickstart comes first, for most share its teachers. `--at-once` runs several side by
+side, each on its share of the cores: small programs fill one core better than two. `--plan`
+compiles each config's `:paper` size for a slice (the extra `plan`); plans are kept in FOLDER/plans.
+What has neither a run nor a plan in FOLDER stays as the page has it, so that runs of several days
+and machines come together; what was never run has a row that says so. Every figure of the page was
+read from a run or a plan.
 """
 
 import argparse
@@ -36,8 +38,11 @@ from sublax.files import write_whole
 from sublax.progress import duration
 
 SLICE = "v5e:4x4"
+FIRST = "quickstart"
+# Experiments that have no teachers, or make them in their own way.
+ALONE = ("mlp", "theorem", "theorem-smollm2", "entanglement")
 # What has no size for a slice, or whose programs `plan` does not know.
-UNPLANNED = ("quickstart", "headline", "seen", "mlp", "theorem", "theorem-smollm2", "entanglement")
+UNPLANNED = ("quickstart", "headline", "seen", *ALONE)
 
 
 def cards(workdir: pathlib.Path) -> list[dict[str, Any]]:
@@ -151,12 +156,13 @@ def page(workdirs: pathlib.Path, written: str) -> str:
         "",
         "Written by `python -m benchmarks.results --workdirs=FOLDER --output=docs/results.md` on "
         f"{datetime.date.today().isoformat()} from the runs of the configs named in the last "
-        "column, each with the time that its stages took, whatever else ran on its machine, and "
-        "the day it ended; what FOLDER lacks stays as it was written. `--run` runs "
-        "what it lacks. Lifts are in nats, with 95 % intervals over questions (and seeds, where "
-        "there are several); p is a permutation test's, adjusted by Holm where a row is of one "
-        "trait of several. A null says which effect would have been seen in four of five "
-        "repetitions. SmolLM2-135M-Instruct, unless the config says otherwise.",
+        "column, each with the time that its stages took, whatever else ran on its machine and "
+        "whichever run they were taken from, and the day it ended; what FOLDER lacks stays as it "
+        "was written. `--run` runs what it lacks. Lifts are in nats, with 95 % intervals over "
+        "questions (and seeds, where there are several); p is a permutation test's, "
+        "adjusted by Holm where a row is of one trait of several. A null says which effect would "
+        "have been seen in four of five repetitions. SmolLM2-135M-Instruct, unless the config says "
+        "otherwise.",
         "",
         "| claim | seen elsewhere | we saw | p | shown | config, cost, day |",
         "|---|---|---|---|---|---|",
@@ -205,14 +211,28 @@ def run_all(folder: pathlib.Path, at_once: int) -> int:
         try:
             with log.open("w") as told:
                 command.append(f"--workdir={folder / claim.name}")
+                if claim.name not in ALONE and (others := reusable(claim, folder)):
+                    command.append(f"--reuse={','.join(others)}")
                 status = subprocess.run(command, stdout=told, stderr=told, check=False).returncode
         finally:
             free.put(share)
         print(f"{claim.name}: {f'failed, {status}' if status else 'done'}", file=sys.stderr)
         return status
 
+    (first,) = (claim for claim in CLAIMS if claim.name == FIRST)
     with concurrent.futures.ThreadPoolExecutor(len(shares)) as pool:
-        return int(any(list(pool.map(run, CLAIMS))))
+        status = pool.submit(run, first).result()
+        return int(any([status, *pool.map(run, (c for c in CLAIMS if c.name != FIRST))]))
+
+
+def reusable(claim: Claim, folder: pathlib.Path) -> list[str]:
+    """Workdirs of other claims that a run may take artifacts from, the quickstart's before all.
+
+    That one's card of the base is the one that all others then have too.
+    """
+    names = [other.name for other in CLAIMS if other.name not in (claim.name, *ALONE)]
+    names.sort(key=lambda name: name != FIRST)
+    return [str(folder / name) for name in names if (folder / name / "config.json").exists()]
 
 
 def main() -> int:

@@ -204,14 +204,17 @@ def check_inputs(
     Raises:
       UserError: names each changed key (dotted) with its old and its new value.
     """
-    new = json.loads(json.dumps(inputs))  # Tuples become lists, as they did on the card.
-    old = {key: card.get(key) for key in new}
-    changes = list(_changes(old, new))
-    if changes:
+    if changes := inputs_differ(card, inputs):
         raise UserError(
             f"this workdir's {card['kind']} came from other inputs: {'; '.join(changes)}; "
             f"add --redo={stage or card['kind']} to make it again, or choose another --workdir"
         )
+
+
+def inputs_differ(card: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[str]:
+    """In which keys (dotted) a card's inputs are others, each with its old and its new value."""
+    new = json.loads(json.dumps(inputs))  # Tuples become lists, as they did on the card.
+    return list(_changes({key: card.get(key) for key in new}, new))
 
 
 def versions() -> dict[str, str]:

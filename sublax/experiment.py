@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from sublax.stages.corpora import corpus_grammar, corpus_prompts, make_corpus
 from sublax.stages.evaluations import add_arms, evaluate, write_transfer
 from sublax.stages.in_context import METHOD as IN_CONTEXT
 from sublax.stages.labels import UNLABELLED, has_labels, make_labels, make_pairs
+from sublax.stages.reuse import open_reused
 from sublax.stages.rewriting import rewrite_corpus
 from sublax.stages.run import ARMS, CONTROL, REWRITE, STAGES, Run
 from sublax.stages.soft_prompts import STAGE as SOFT_PROMPTS
@@ -48,7 +49,12 @@ from sublax.store import Store, open_store
 from sublax.trees import flatten
 
 
-def run_experiment(config: ConfigDict, workdir: os.PathLike | str, redo: str | None = None) -> Path:
+def run_experiment(
+    config: ConfigDict,
+    workdir: os.PathLike | str,
+    redo: str | None = None,
+    reuse: Sequence[str] = (),
+) -> Path:
     """Runs what is left of an experiment and writes its report.
 
     Args:
@@ -56,6 +62,7 @@ def run_experiment(config: ConfigDict, workdir: os.PathLike | str, redo: str | N
         workdir: made if absent, a folder or one of an object store. Artifacts that stand there
             from the same config are kept.
         redo: a stage to make again, with all that follow it.
+        reuse: other runs' workdirs, whose artifacts are taken where their inputs are the same.
 
     Returns:
         The report's path on this host's disk.
@@ -65,7 +72,12 @@ def run_experiment(config: ConfigDict, workdir: os.PathLike | str, redo: str | N
         Preempted: a SIGTERM came; the same call goes on from there.
     """
     arms = checked_arms(config)
+    if redo and reuse:
+        raise UserError(
+            f"--redo={redo}: --reuse would take back what it throws away; leave one of them out"
+        )
     first, store = is_first(), open_store(workdir)
+    reused = open_reused(reuse, store)
     workdir = store.local
     locked = _locked(store) if first else contextlib.nullcontext()
     with disk_errors(workdir), locked, watched() as preemption:
@@ -80,7 +92,7 @@ def run_experiment(config: ConfigDict, workdir: os.PathLike | str, redo: str | N
         progress = Progress(_all_weights(config, arms), enabled=first)
         with MetricWriter(workdir, enabled=first) as metrics:
             pack = load_pack(config.pack)
-            run = Run(config, store, pack, progress, metrics, preemption)
+            run = Run(config, store, pack, progress, metrics, preemption, reused)
             if run.layout.mesh.size > 1 or not first:
                 announce(run.layout.mesh)
             grammar = _run_stages(run, redo)

@@ -132,11 +132,15 @@ def test_what_is_not_there_stays_as_the_page_has_it(workdir, tmp_path_factory):
 
 def test_runs_side_by_side_share_the_cores_and_one_that_fails_stops_no_other(tmp_path, monkeypatch):
     """Each has cores of its own, and its words in a file."""
-    ran = {}
+    ran, reused = {}, {}
 
     def run(command, stdout, stderr, check):
-        name = pathlib.Path(command[-1]).name
+        options = dict(part.partition("=")[::2] for part in command)
+        name = pathlib.Path(options["--workdir"]).name
         ran[name] = os.sched_getaffinity(0)
+        reused[name] = options.get("--reuse", "").split(",")
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").touch()
         stdout.write(f"told by {name}")
         return subprocess.CompletedProcess(command, -9 if name == "doses" else 0)
 
@@ -149,6 +153,10 @@ def test_runs_side_by_side_share_the_cores_and_one_that_fails_stops_no_other(tmp
         assert all(len(share) < len(cores) for share in ran.values())
     assert (tmp_path / "seen.log").read_text() == "told by seen"
     assert os.sched_getaffinity(0) == cores
+    # The quickstart's teachers are there when all others begin.
+    assert next(iter(ran)) == "quickstart" and reused["mlp"] == [""]
+    assert reused["headline"][0] == str(tmp_path / "quickstart")
+    assert str(tmp_path / "mlp") not in reused["harm"]
 
 
 def test_every_claim_names_a_config_that_is_there_and_a_workdir_of_its_own():

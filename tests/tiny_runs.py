@@ -48,11 +48,11 @@ def small_config(*overrides):
     return read_config(str(TINY), [*SMALL, *overrides])
 
 
-def run(config, workdir, redo=None):
+def run(config, workdir, redo=None, reuse=()):
     """Runs an experiment in this process; returns what it told at the terminal."""
     told = io.StringIO()
     with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
-        run_experiment(config, workdir, redo)
+        run_experiment(config, workdir, redo, reuse)
     return told.getvalue()
 
 

@@ -8,6 +8,7 @@ from sublax.artifact import check_inputs, parent_hashes, read_card, verify, writ
 from sublax.errors import UserError
 from sublax.parallel.hosts import is_first, together, wait_for_all
 from sublax.settings import plain
+from sublax.stages.reuse import reuse
 from sublax.stages.run import Run
 
 
@@ -19,12 +20,19 @@ def inputs_of(directory: Path, parents: list[Path], **config: Any) -> dict[str, 
 def is_done(run: Run, directory: Path, inputs: dict[str, Any]) -> bool:
     """Whether the artifact stands there already, made from these inputs.
 
+    It does too where another run that may be reused has it.
+
     Raises:
         UserError: it was made from others, or its files are not those that were written; names
             them.
     """
     arm = f"arm {run.arm}: " if run.arm else ""
     run.store.pull(directory)
+    if run.reused:
+        with together():
+            if is_first() and read_card(directory) is None:
+                reuse(run, directory, inputs)
+        run.store.pull(directory)
     card = read_card(directory)
     # No process may write it before all have looked: else they would not do the same.
     wait_for_all(f"looked for {directory.relative_to(run.workdir)}")

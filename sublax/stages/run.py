@@ -63,6 +63,7 @@ class Run:
         progress: tells the person at the terminal.
         metrics: tells TensorBoard.
         preemption: says when to stop.
+        reused: other runs, whose artifacts are taken where they are of the same inputs.
         arm: the name of an arm, empty for the main experiment.
         main: the run that an arm shares stages with: the main experiment, or an arm before it.
         shared: stages whose artifacts an arm takes from there, used in place.
@@ -76,6 +77,7 @@ class Run:
     progress: Progress | PartProgress
     metrics: MetricWriter
     preemption: Preemption = NEVER
+    reused: tuple[Store, ...] = ()
     arm: str = ""
     main: "Run | None" = None
     shared: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ import jax
 
 from sublax.cache import cache_folder
 from sublax.entanglement import experiment as entanglement
+from sublax.errors import UserError
 from sublax.experiment import STAGES, run_experiment
 from sublax.networks import experiment as networks
 from sublax.parallel import hosts
@@ -38,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workdir",
         required=True,
         help="where everything is written, a folder, gs://… or s3://…; run again, it goes on",
+    )
+    parser.add_argument(
+        "--reuse",
+        metavar="WORKDIR,…",
+        default="",
+        help="other runs: what they have made from the same inputs is taken, not made again",
     )
     several = parser.add_argument_group(
         "several processes", "not needed on TPU slices, SLURM, GKE and Open MPI, or for one"
@@ -70,8 +77,13 @@ def run(args: argparse.Namespace) -> int:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
     hosts.start(args.coordinator, args.num_processes, args.process_id, args.join_timeout)
     try:
-        whole = WHOLE.get(config.get("experiment"), run_experiment)
-        report = whole(config, args.workdir, args.redo)
+        kind, reuse = config.get("experiment"), [name for name in args.reuse.split(",") if name]
+        if kind in WHOLE:
+            if reuse:
+                raise UserError(f"--reuse: a run of experiment={kind} takes nothing from others")
+            report = WHOLE[kind](config, args.workdir, args.redo)
+        else:
+            report = run_experiment(config, args.workdir, args.redo, reuse)
     except Preempted as preempted:
         print(
             f"sublax: told to stop; {preempted}; the same command goes on from here",
