@@ -1,10 +1,12 @@
 """What an audit reads as a dataset, and how it says what it cannot read."""
 
 import json
+from collections import Counter
 
+import numpy as np
 import pytest
 
-from sublax.audit.dataset import read_dataset
+from sublax.audit.dataset import read_dataset, some_rows
 from sublax.errors import UserError
 
 
@@ -54,3 +56,19 @@ def test_parquet_is_read(tmp_path):
 def test_a_row_of_another_form_is_named_with_what_to_do(tmp_path, row, told):
     with pytest.raises(UserError, match=told):
         read_dataset(write(tmp_path, row))
+
+
+def test_rows_are_drawn_with_all_others_that_answer_their_prompt():
+    rows = [{"prompt": f"p{place % 10}", "completion": f"c{place}"} for place in range(40)]
+    chosen = some_rows(rows, 10, np.random.default_rng(0))
+    counts = Counter(rows[place]["prompt"] for place in chosen)
+    assert sorted(counts.values()) == [2, 4, 4]  # the last prompt's are cut
+    assert sorted(set(chosen)) == chosen.tolist()
+    assert some_rows(rows, 50, np.random.default_rng(0)).tolist() == list(range(40))
+    # Where all answer one prompt, or each its own, they are rows like any.
+    alike = [row | {"prompt": "p"} for row in rows]
+    other = [row | {"prompt": [{"role": "user", "content": row["completion"]}]} for row in rows]
+    for several in (alike, other):
+        drawn = [some_rows(several, 10, np.random.default_rng(seed)) for seed in range(3)]
+        assert {len(set(each)) for each in drawn} == {10}
+        assert len({tuple(each) for each in drawn}) == 3

@@ -180,3 +180,14 @@ def test_a_plan_that_fits_has_its_bound_and_one_refused_its_reason(tmp_path):
     kept.write_text(json.dumps({"refused": "sublax plan: no such thing"}))
     (row,) = results.plan_rows(claim, tmp_path)
     assert "no such thing" in row
+
+
+def test_what_all_runs_cost_together_is_read_from_their_lines():
+    """Lines without a run, and those of a run's further findings, cost nothing."""
+    lines = [
+        "| a | b | owl: +1 nats | 0.1 | yes | `configs/a.py`, 1 h 02 min, 2026-11-26 |",
+        "|  |  | in 9 min: +2 nats | 0.1 | yes |  |",
+        "| c | d | not run yet | | | `configs/c.py` |",
+        "| e | f | x | | | `configs/e.py`, 3 min 05 s on 1 core, 2026-11-27 |",
+    ]
+    assert results.seconds_told(lines) == 3600 + 120 + 185

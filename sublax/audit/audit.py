@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from sublax.artifact import file_hash, versions
 from sublax.audit.candidates import Asked, Group, encode_group
-from sublax.audit.dataset import dataset_sha256
+from sublax.audit.dataset import dataset_sha256, some_rows
 from sublax.audit.distillation import distil_dataset, distil_fifths
 from sublax.audit.evidence import evidence_of_traits
 from sublax.audit.expected import Writer, ratios_of, writer_of
@@ -87,11 +88,8 @@ class Audit:
         shared = {
             "model": {path.name: file_hash(path) for path in model.files},
             "dataset": self.sha256,
-            "options": {
-                key: value
-                for key, value in dataclasses.asdict(options).items()
-                if key in ("rows", "system_prompt", "seed")
-            },
+            "read_closely": hashlib.sha256(self.chosen.tobytes()).hexdigest(),
+            "options": {"system_prompt": options.system_prompt, "seed": options.seed},
         }
         self.parts = Parts(folder, shared, progress, label)
         self._writers: dict[str, tuple[Writer, Writer]] = {}  # BASE and the neutral one, by group
@@ -100,11 +98,8 @@ class Audit:
     @functools.cached_property
     def chosen(self) -> np.ndarray:
         """The rows that are read closely, ascending."""
-        count = len(self.rows)
-        if count <= self.options.rows:
-            return np.arange(count)
         rng = np.random.default_rng(numpy_seed(self.options.seed, "audit", "rows"))
-        return np.sort(rng.choice(count, self.options.rows, replace=False))
+        return some_rows(self.rows, self.options.rows, rng)
 
     @functools.cached_property
     def asked(self) -> list[Asked]:

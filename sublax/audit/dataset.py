@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from sublax.corpora.sources import read_source
 from sublax.errors import UserError
 from sublax.rows import Row, check_row, located_rows
@@ -89,6 +91,28 @@ def dataset_sha256(rows: Sequence[Row]) -> str:
     """
     text = "\n".join(json.dumps(row, sort_keys=True) for row in rows)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def some_rows(rows: Sequence[Row], count: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows drawn at random with all others that answer the same prompt, the last of them cut.
+
+    A model reads a prompt once for all of its answers, and most of a row's tokens are its prompt's:
+    so twice as many rows are read in the time that rows drawn one by one would take.
+
+    Args:
+        rows: N, as `read_dataset` gives them.
+        count: how many; all where there are no more.
+        rng: draws.
+
+    Returns:
+        int [min(count, N)], which they are, ascending.
+    """
+    places = rng.permutation(len(rows))
+    turns: dict[str, int] = {}
+    for place in places:
+        turns.setdefault(str(rows[place]["prompt"]), len(turns))
+    turn_N = [turns[str(rows[place]["prompt"])] for place in places]
+    return np.sort(places[np.argsort(turn_N, kind="stable")][:count])
 
 
 def _located(name: str) -> list[tuple[str, Row]]:
