@@ -53,11 +53,14 @@ def cards(workdir: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def finished(workdir: pathlib.Path) -> bool:
-    """Whether a run is there, and has come to its end: to the report, and to that of its arms."""
+    """Whether a run is there, and has come to its end: to the report, with all of its arms."""
     if not (workdir / "report.html").exists():
         return False
     arms = json.loads((workdir / "config.json").read_text("utf-8")).get("arms")
-    return not arms or "arms" in json.loads((workdir / "transfer.json").read_text("utf-8"))
+    if not arms:
+        return True
+    transfer = json.loads((workdir / "transfer.json").read_text("utf-8"))
+    return len(transfer.get("arms", ())) == len(arms)
 
 
 def rows(claim: Claim, workdir: pathlib.Path, written: str = "") -> Iterator[str]:

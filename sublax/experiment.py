@@ -190,7 +190,7 @@ def _run_arms(
     if not arms:
         return results, cells
     if is_first():
-        # The main experiment's result is worth having while arms are under way.
+        # What is there is worth seeing while arms are under way.
         main = write_transfer(run.students)
         write_report(run.workdir)
     grammars = {"": grammar}
@@ -202,6 +202,7 @@ def _run_arms(
             if arm.varies_bases_alone:
                 cells.append(own)
             add_arms(run, main, results, cells)
+            write_report(run.workdir)
             _remove(arm_run.checkpoints())
     return results, cells
 

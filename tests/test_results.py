@@ -102,11 +102,11 @@ def test_rows_have_cost_and_day_and_lack_no_claim(workdir, tmp_path_factory):
 
 
 def test_a_run_whose_arms_are_to_come_is_none(workdir):
-    """The main experiment writes its report first."""
+    """The main experiment writes its report first, and each arm what came of it."""
     assert results.finished(workdir)
     transfer = json.loads((workdir / "transfer.json").read_text())
     (workdir / "transfer.json").write_text(json.dumps({**transfer, "arms": []}))
-    assert results.finished(workdir)
+    assert not results.finished(workdir)
     del transfer["arms"]
     (workdir / "transfer.json").write_text(json.dumps(transfer))
     assert not results.finished(workdir)
