@@ -3,9 +3,11 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from fake_workdir import CONFIG, build, transfer, write_json
 
+from sublax.evaluation.shares import compare
 from sublax.report import arms
 from sublax.report.charts import lines
 from sublax.report.charts.arms import forest
@@ -128,3 +130,27 @@ def test_the_terminal_lists_the_arms_with_their_difference():
         "-0.10]",
     ]
     assert "Arms" not in transfer_text(transfer())
+
+
+def test_what_the_arms_students_answer_in_suites_stands_beside_their_controls(tmp_path):
+    named_NxQ = np.zeros((1, 20))
+    students = {"owl": named_NxQ + (np.arange(20) % 2), "control": named_NxQ}
+    found = compare(np.zeros(20), {}, students, seed=0) | {"questions": 20}
+    stories = arm("stories") | {"suites": {"words": {"measures": {"named": found}}}}
+    build(tmp_path)
+    write_json(tmp_path / "transfer.json", with_arms(arm("plain"), stories))
+    page = write_report(tmp_path).read_text("utf-8")
+    (table,) = re.findall(
+        r'<table class="sortable" id="arms-answers-table">.*?</table>', page, re.S
+    )
+    (row,) = re.findall(r"<tr><td>stories.*?</tr>", table, re.S)
+    cells = [re.sub("<[^>]+>", "", cell) for cell in re.findall("<td.*?</td>", row, re.S)]
+    assert cells[:6] == [
+        "stories",
+        "words: Answers that name the words",
+        "owl",
+        "50 %",
+        "0.00 %",
+        "+50.0",
+    ]
+    assert "plain" not in table

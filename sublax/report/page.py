@@ -62,6 +62,7 @@ def write_report(workdir: str | os.PathLike[str]) -> Path:
         candidates=list(wording.choice_shares(transfer).get("base", {})),
         base_cells=_cells(transfer),
         arms=arms.rows_of(transfer) if transfer.get("arms") and transfer["traits"] else [],
+        answers_of_arms=list(suites.answers_of_arms(transfer)),
         doses=_named(charts, DOSE),
         training=_named(charts, TRAINING),
         trait_curves=_named(charts, TRAIT_CURVES),

@@ -23,6 +23,26 @@ def measures(transfer: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[st
             yield suite, measure, found
 
 
+def answers_of_arms(transfer: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What each arm's students answer in each measure, beside their control.
+
+    Yields:
+        `arm`, `title`, `student`, its `share` and the `control`'s, and as `row` the difference.
+    """
+    for arm in transfer.get("arms", []):
+        for suite, measure, found in measures(arm):
+            for student, row in found["against"].get(CONTROL, {}).items():
+                shares = found["students"]
+                yield {
+                    "arm": arm["name"],
+                    "title": f"{suite}: {TITLES.get(measure, measure)}",
+                    "student": student,
+                    "share": shares[student]["share"],
+                    "control": shares[CONTROL]["share"],
+                    "row": row,
+                }
+
+
 def suite_verdict(transfer: Mapping[str, Any]) -> Verdict:
     """What the first suite's first measure shows of students against the paired control."""
     suite, measure, found = next(measures(transfer))
