@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from tiny_runs import TINY, quick_compiles, read_transfer, run, small_config
+from two_processes import in_two
 
 from sublax.artifact import verify
 from sublax.cli import main
@@ -81,3 +82,37 @@ def test_what_cannot_be_reused_is_told_in_one_line(finished, workdir, tmp_path, 
     asked = ["run", f"--config={networks}:tiny", f"--workdir={workdir}", f"--reuse={finished}"]
     assert main(asked) == 2
     assert "--reuse: a run of experiment=" in capsys.readouterr().err
+
+
+TAKE = """
+import pathlib
+from sublax.artifact import write_artifact
+from sublax.metrics import MetricWriter
+from sublax.progress import Progress
+from sublax.settings import read_config
+from sublax.stages.artifacts import inputs_of, is_done
+from sublax.stages.run import Run
+from sublax.store import Store
+
+workdir, other, tiny = map(pathlib.Path, sys.argv[3:])
+run = Run(
+    read_config(str(tiny), []),
+    Store(workdir),
+    None,
+    Progress({}, enabled=False),
+    MetricWriter(workdir, enabled=False),
+    reused=(Store(other),),
+)
+inputs = inputs_of(workdir / "teachers/base/owl", [], trait="owl")
+if index == 0:
+    write_artifact(other / "teachers/base/owl", lambda _: None, {"kind": "teacher", **inputs})
+hosts.wait_for_all("written")
+for name in ("owl", "wolf"):
+    print(name, is_done(run, workdir / "teachers/base" / name, inputs))
+"""
+
+
+def test_one_of_two_processes_takes_and_both_see_it(workdir, tmp_path):
+    for status, told, errors in in_two(TAKE, str(workdir), str(tmp_path / "other"), str(TINY)):
+        assert status == 0, errors
+        assert told == ["owl True", "wolf False"]
