@@ -14,7 +14,8 @@ class Options:
     """What can be set about an audit.
 
     Attributes:
-        rows: of the dataset that are read closely, drawn at random; the flags go over all.
+        rows: of the dataset that are read closely, drawn at random by their prompts; the flags go
+            over all.
         students: of each kind; 0 trains none.
         updates: of each student.
         epochs: of the training that is planned on the whole dataset, which the students' shifts are

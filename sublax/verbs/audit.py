@@ -65,7 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     effort = parser.add_argument_group("how hard to look")
     defaults = Options()
     for flag, key, text in (
-        ("--rows", "rows", "rows that are read closely, drawn at random; flags go over all"),
+        (
+            "--rows",
+            "rows",
+            "rows that are read closely, drawn at random by their prompts; give more where many "
+            "answer the same one, for these cost little; flags go over all",
+        ),
         ("--updates", "updates", "of each student"),
         ("--teacher-steps", "teacher_steps", "updates of each candidate's teacher"),
     ):
