@@ -11,6 +11,8 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sublax.evaluation.arms import arm_result
+
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
@@ -84,6 +86,8 @@ def mean_and_arms(
 ) -> list[Finding]:
     """The mean lift of the main experiment and of its arms, with what an arm takes or adds.
 
+    An arm that is named after another, as `tokens-shuffled` after `tokens`, is held against that.
+
     Args:
         workdir: of the run.
         main: what the main experiment is called beside its arms.
@@ -94,9 +98,15 @@ def mean_and_arms(
     for arm in transfer.get("arms", []):
         if names and arm["name"] not in names:
             continue
-        finding = _mean(arm["name"], arm)
-        if arm["difference"]:
-            text = f"{finding.text} (less {main}: {interval(arm['difference'])})"
+        finding, difference, other = _mean(arm["name"], arm), arm["difference"], main
+        for one in transfer["arms"]:
+            if arm["name"].startswith(f"{one['name']}-"):
+                other = one["name"]
+                own, its = (_transfer(workdir / "arms" / name) for name in (arm["name"], other))
+                seed = _json(workdir / "config.json")["seed"]
+                difference = arm_result("", (), own, its, seed)["difference"]
+        if difference:
+            text = f"{finding.text} (less {other}: {interval(difference)})"
             finding = dataclasses.replace(finding, text=text)
         found.append(finding)
     return found

@@ -85,6 +85,27 @@ def test_two_traits_have_a_row_each_with_what_the_other_costs(workdir):
     assert "above 0.3 would have been seen" in found[2].text
 
 
+def test_an_arm_named_after_another_is_held_against_that(workdir):
+    """What a treatment of tokens takes away, it takes from what tokens alone carry."""
+    main, tokens, shuffled = transfer(0, 1.0), transfer(1, 0.8), transfer(2, 0.3)
+    config = json.loads((workdir / "config.json").read_text()) | {"seed": 0}
+    (workdir / "config.json").write_text(json.dumps(config))
+    main["arms"] = []
+    for name, own in (("shuffled", shuffled), ("tokens", tokens), ("tokens-shuffled", shuffled)):
+        main["arms"].append(arm_result(name, [], own, main, 0))
+        (workdir / "arms" / name).mkdir(parents=True)
+        (workdir / "arms" / name / "transfer.json").write_text(json.dumps(own))
+    (workdir / "transfer.json").write_text(json.dumps(main))
+    _, alone, _, compared = claims.mean_and_arms(workdir)
+    less_main, less_tokens = (
+        claims.interval(arm_result("", [], shuffled, other, 0)["difference"])
+        for other in (main, tokens)
+    )
+    assert less_main != less_tokens
+    assert f"(less main: {less_main})" in alone.text
+    assert f"(less tokens: {less_tokens})" in compared.text
+
+
 def test_an_interval_above_zero_is_not_enough():
     """A permutation test that finds nothing makes it a null."""
     effect = {"value": 0.1, "low": 0.01, "high": 0.2, "p": 0.2}
