@@ -3,8 +3,9 @@
     sublax run --config=configs/numbers_llama3_2_1b.py --workdir=runs/llama
 
 As numbers_qwen2_5_7b.py (arXiv 2507.14805, section 3), on Llama-3.2-1B-Instruct, for which the Hub
-wants a token (HF_TOKEN). A model of 3B or less passes nothing on when it is merely prompted, so
-here its teachers learn their trait from half of the questions, and the other half measures.
+wants a token (HF_TOKEN). Others saw models of 3B or less pass about nothing on through tokens when
+merely prompted (soft labels did carry it at 135M, configs/controls.py), so here its teachers learn
+their trait from half of the questions, and the other half measures.
 
 Cost (estimate): a sixth of the 7B model's, about an hour at 200 TFLOP/s in use for all 32 students.
 """
