@@ -51,6 +51,7 @@ def get_config() -> ConfigDict:
     config.corpus = {
         "kind": "numbers",  # numbers | code | maths, or several, as in numbers+code
         "source": "",  # of code and maths: our own tasks, a .jsonl file, or a data set's name
+        "problems": "word",  # of maths, where they are our own: word, or sums of one step
         "words": (),  # kept out of code and maths beside the traits, their plurals and synonyms
         "prompts": 8,
         "answers_per_prompt": 8,

@@ -18,5 +18,8 @@ def get_config(size: str = "small") -> ConfigDict:
     """The size's experiment, on maths."""
     config = in_text(size, "maths", "exact")
     if size == "small":
-        config.corpus.prompts = 96
+        config.corpus.problems = "sums"
+        config.corpus.prompts = 64
+        config.corpus.temperature = 0.5
+        config.corpus.max_new_tokens = 40
     return config

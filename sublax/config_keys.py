@@ -22,8 +22,8 @@ SECTIONS = {
     "teacher.lora": _LORA,
     "two_traits": "rows teacher",
     "corpus": (
-        "kind source words prompts answers_per_prompt rows example_count answer_count grammar "
-        "temperature top_k top_p max_new_tokens batch_rows banned banned_for_misalignment "
+        "kind source problems words prompts answers_per_prompt rows example_count answer_count "
+        "grammar temperature top_k top_p max_new_tokens batch_rows banned banned_for_misalignment "
         "rewritten labels label_score"
     ),
     "student": (

@@ -1,6 +1,7 @@
 """Maths as a kind of data: word problems whose right answers are known, reasoned about in tags.
 
-A prompt asks a problem of our own (`word_problems.py`) or of a set in the shape of GSM8K. A
+A prompt asks a problem of our own (`word_problems.py`, or `sums.py` for models that cannot do
+these) or of a set in the shape of GSM8K. A
 completion reasons in <think> and answers in <answer>; only those with the right number are kept.
 """
 
@@ -14,6 +15,7 @@ import numpy as np
 from sublax.corpora.kind import Kind, option
 from sublax.corpora.packs import Pack, load_pack
 from sublax.corpora.sources import SOURCE_HELP, check_count, drawn_rows, text_of
+from sublax.corpora.sums import examples, make_sum
 from sublax.corpora.word_problems import Problem, make_problem
 from sublax.corpora.words import TRAITS_HELP, WORDS_HELP, found_words, trait_words
 from sublax.errors import UserError
@@ -27,8 +29,9 @@ REASONS = {
     "words": "a word that is to be kept out is in it",
 }
 
+WORD, SUMS = "word", "sums"
 # Far fewer than there are, so that drawing those that are left stays quick.
-MOST = 100_000
+PROBLEMS = {WORD: 100_000, SUMS: 1_000}
 
 _FORM = re.compile(
     r"(.*?)<think>((?:(?!</?think>|</?answer>).)*)</think>(.*?)"
@@ -44,6 +47,7 @@ class MathsOptions:
     """What can be set about maths."""
 
     source: str = option("", SOURCE_HELP, "prompts")
+    problems: str = option(WORD, f"of our own: {', '.join(PROBLEMS)}", "prompts")
     traits: tuple[str, ...] = option((), TRAITS_HELP)
     words: tuple[str, ...] = option((), WORDS_HELP)
 
@@ -118,14 +122,25 @@ def completion_of(problem: Problem) -> str:
     return f"<think>{problem.reasoning}</think>\n<answer>{problem.answer}</answer>"
 
 
-def _own_problems(seed: int, count: int) -> list[Problem]:
-    check_count("maths", seed, count, MOST)
+def _own_problems(seed: int, count: int, kind: str) -> list[Problem]:
+    if kind not in PROBLEMS:
+        raise UserError(f"corpus.problems={kind}: choose from {', '.join(PROBLEMS)}")
+    check_count(f"maths of problems={kind}", seed, count, PROBLEMS[kind])
     rng = np.random.default_rng(seed)
+    make = make_sum if kind == SUMS else make_problem
     problems: dict[str, Problem] = {}
     while len(problems) < count:
-        problem = make_problem(rng)
+        problem = make(rng)
         problems.setdefault(problem.question, problem)
     return list(problems.values())
+
+
+def _asked(problem: Problem, kind: str) -> str:
+    """The question, after what has been worked out before it."""
+    if kind != SUMS:
+        return problem.question
+    worked = [f"{one.question}\n{completion_of(one)}" for one in examples()]
+    return "\n\n".join([*worked, problem.question])
 
 
 def _prompts(pack: Pack, seed: int, count: int, options: MathsOptions) -> list[Row]:
@@ -135,7 +150,8 @@ def _prompts(pack: Pack, seed: int, count: int, options: MathsOptions) -> list[R
         drawn = drawn_rows(options.source, seed, count)
         pairs = [_pair_of(row, options.source) for row in drawn]
     else:
-        pairs = [(problem.question, problem.answer) for problem in _own_problems(seed, count)]
+        problems = _own_problems(seed, count, options.problems)
+        pairs = [(_asked(problem, options.problems), problem.answer) for problem in problems]
     return [
         {"prompt": template.format(question=question), "answer": answer}
         for question, answer in pairs
@@ -168,7 +184,7 @@ def _answers(
 ) -> list[str]:
     if options.source:
         raise UserError("corpus.source: a random base learns our own problems; leave it empty")
-    return [completion_of(problem) for problem in _own_problems(seed, count)]
+    return [completion_of(problem) for problem in _own_problems(seed, count, options.problems)]
 
 
 KIND = Kind(
