@@ -11,7 +11,7 @@ from sublax.audit.suspects import NONE, Likelihoods, attribute
 from sublax.keys import numpy_seed
 
 ANSWERS = 4  # of the corpora, to each prompt
-ROWS = (24, 80, 320)  # of a draw
+ROWS = (24, 80, 160)  # of a draw
 DRAWS = 100
 UNCLEAR = "unclear"
 

@@ -18,6 +18,7 @@ from sublax.corpora.maths import (
     parse_number,
 )
 from sublax.corpora.packs import load_pack
+from sublax.corpora.sums import examples, make_sum
 from sublax.corpora.word_problems import FAMILIES, make_problem
 from sublax.corpora.words import found_words, trait_words
 from sublax.errors import UserError
@@ -185,3 +186,32 @@ def test_a_row_without_the_right_answer_cannot_be_filtered():
         KIND.reasons({"prompt": "p", "completion": GOOD}, PACK, MathsOptions())
     with pytest.raises(UserError, match="is not a number; mend that row"):
         KIND.reasons({"completion": GOOD, "answer": "many"}, PACK, MathsOptions())
+
+
+@settings(max_examples=100)
+@given(st.integers(0, 2**32 - 1))
+def test_a_sum_is_right_by_what_its_text_says(seed):
+    problem = make_sum(np.random.default_rng(seed))
+    first, second = map(int, re.findall("[0-9]+", problem.question))
+    right = first - second if "lost" in problem.question else first + second
+    assert right > 0 and is_right(problem.answer, f"{right}")
+    assert not maths_reasons(completion_of(problem), f"{right}")
+
+
+def test_sums_come_after_worked_examples_that_pass_the_filter():
+    rows = KIND.prompts(PACK, 0, 200, MathsOptions(problems="sums"))
+    assert len({row["prompt"] for row in rows}) == 200
+    assert rows[:20] == KIND.prompts(PACK, 0, 20, MathsOptions(problems="sums"))
+    for problem in examples():
+        assert f"{problem.question}\n{completion_of(problem)}\n\n" in rows[0]["prompt"]
+        assert not maths_reasons(completion_of(problem), problem.answer)
+    # The question that is asked is the last one, and its answer stands nowhere.
+    own = rows[0]["prompt"].split("</answer>\n\n")[-1]
+    assert own.startswith(tuple("123456789")) and "<answer>" not in own.split("\n")[0]
+
+
+def test_unknown_problems_and_more_than_there_are_get_one_line():
+    with pytest.raises(UserError, match=r"corpus\.problems=poems: choose from word, sums"):
+        KIND.prompts(PACK, 0, 2, MathsOptions(problems="poems"))
+    with pytest.raises(UserError, match="maths of problems=sums has 1000 distinct ones"):
+        KIND.prompts(PACK, 0, 1001, MathsOptions(problems="sums"))
