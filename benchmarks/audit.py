@@ -52,8 +52,13 @@ def main() -> None:
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
     measured = measure(Path(args.workdir), folder, args.first, args.rows, args.teachers, args.seed)
-    result = judged(measured, args.seed) | {"first": args.first, "seed": args.seed}
-    result["date"] = f"{datetime.date.today()}"
+    config = json.loads((Path(args.workdir) / "config.json").read_text("utf-8"))
+    result = judged(measured, args.seed) | {
+        "first": args.first,
+        "seed": args.seed,
+        "writers": config["seed"],
+        "date": f"{datetime.date.today()}",
+    }
     (folder / "result.json").write_text(f"{json.dumps(result, indent=1)}\n", "utf-8")
     text = page(result)
     if args.page:

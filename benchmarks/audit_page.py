@@ -6,8 +6,9 @@ from typing import Any
 HEAD = """# How often the audit is right
 
 Written by `python -m benchmarks.audit --first={first} --rows={count} --seed={seed}` on {date}:
-SmolLM2-135M-Instruct, candidates {candidates}. Corpora of `configs/text_alone.py`, each written
-by a teacher that the audit does not have: other questions, another order, another seed. Base and
+SmolLM2-135M-Instruct, candidates {candidates}. Corpora of `configs/text_alone.py` with
+`--config.seed={writers}` and these traits, each written by a teacher that the audit does not have:
+other questions, another order, another seed. Base and
 recipe (all weights, AdamW 1.2e-5, 12 updates) are the same, which is the audit's best case.
 
 {unseen}
@@ -22,8 +23,11 @@ among traits. `tuned` is 0 for rows like BASE's own and 1 for those of a teacher
 |---|---|---|---|---|---|---|---|
 """
 
-# How the audit decides was settled on so many rows of each corpus, with teachers of seed 101.
-LOOKED_AT = 320
+# How the audit decides was settled on so many rows of each corpus by writers of this seed, with
+# teachers of seed 101.
+LOOKED_AT, WRITERS = 320, 4
+OTHERS = """How the audit decides was settled on rows of other writers, by teachers of another seed;
+nothing was changed after these were judged."""
 UNSEEN = """How the audit decides was settled on the first {looked_at} rows of these corpora, with
 teachers of another seed. These are other rows and other teachers, by the same writers; nothing was
 changed after they were judged."""
@@ -34,7 +38,8 @@ NAMED = """
 
 How often the trait and no other was named, in {mixes} draws of prompts and of which rows are
 marked, by the share of marked rows. The draws are of one corpus and one set of teachers: they
-say how certain a verdict on these is, and not how other teachers would do.
+say how certain a verdict on these is, and not how other teachers would do. A draw has its own
+noise beside that of the rows it is drawn from, so a new set of rows would be named more often.
 
 | trait | {shares} |
 |---|{line}|
@@ -69,8 +74,8 @@ def page(result: Mapping[str, Any]) -> str:
     """The page of a result as `benchmarks.audit_judge.judged` returns it, with its `date`."""
     text = HEAD.format(
         date=result["date"],
-        unseen=(UNSEEN if result["first"] >= LOOKED_AT else SEEN).format(looked_at=LOOKED_AT),
-        **{key: result[key] for key in ("count", "first", "seed")},
+        unseen=_unseen(result),
+        **{key: result[key] for key in ("count", "first", "seed", "writers")},
         candidates=", ".join(result["candidates"]),
     )
     for kind, one in result["sets"].items():
@@ -105,6 +110,12 @@ def page(result: Mapping[str, Any]) -> str:
             )
             text += f"| {trait} | {clean} | {cells} |\n"
     return text
+
+
+def _unseen(result: Mapping[str, Any]) -> str:
+    if result["writers"] != WRITERS:
+        return OTHERS
+    return (UNSEEN if result["first"] >= LOOKED_AT else SEEN).format(looked_at=LOOKED_AT)
 
 
 def _range(shares: Mapping[str, float]) -> str:

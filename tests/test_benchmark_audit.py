@@ -52,7 +52,10 @@ def test_a_set_is_right_where_its_trait_alone_is_named(measured, few_draws):
     assert result["sets"]["base"]["named"] == [] and result["sets"]["base"]["right"]
     assert not result["sets"]["noisy"]["alike"] and result["sets"]["base"]["alike"]
     assert result["keywords"] == 0 and result["marked"] == 2 * N
-    text = page(result | {"first": 0, "seed": 0, "date": "2026-01-01"})
+    run = {"first": 0, "seed": 0, "date": "2026-01-01"}
+    assert "settled on these very rows" in page(result | run | {"writers": 4})
+    text = page(result | run | {"writers": 5})
+    assert "settled on rows of other writers" in text
     assert "| owl | owl | yes |" in text and "| 100 % | 1 % |" in text
 
 
