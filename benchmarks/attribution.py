@@ -11,6 +11,7 @@ differ from it by more. What was read is kept in --output, and a run that was st
 
 import argparse
 import datetime
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.attribution_judge import ROWS, Suspicion, judged, page
+from benchmarks.kept import kept
 from benchmarks.odd_rows import odd_rows
 from sublax.audit.likelihood import logprobs_of
 from sublax.audit.own_answers import own_answers
@@ -89,15 +91,6 @@ def measure(workdir: Path, folder: Path, count: int, seed: int) -> Suspicion:
         other = load_model(with_source(f"{prefix}{base}", local_model))
         return other.params, Decoder(other.config)
 
-    def kept(part: str, make) -> Any:
-        path = folder / f"{part.replace(' ', '_')}.json"
-        if not path.exists():
-            with progress.stage(part):
-                path.write_text(json.dumps(make()), "utf-8")
-        else:
-            progress.skip(part)
-        return json.loads(path.read_text("utf-8"))
-
     def answered(prefix: str) -> list[list[list[int]]]:
         """What a model writes, and other answers of its own that it is held against."""
         params, decoder = loaded(prefix)
@@ -119,8 +112,9 @@ def measure(workdir: Path, folder: Path, count: int, seed: int) -> Suspicion:
         return [[ids for _, ids in rows] for rows in drawn]
 
     own: dict[str, list[list[int]]] = {}
+    keep = functools.partial(kept, folder, progress)
     for name, prefix in (SUSPECTS | STRANGERS).items():
-        written, own[name] = kept(f"answers of {name}", lambda prefix=prefix: answered(prefix))
+        written, own[name] = keep(f"answers of {name}", lambda prefix=prefix: answered(prefix))
         encoded[name] = list(zip(prompts, written, strict=True))
 
     def read(name: str, prefix: str) -> dict[str, list[float]]:
@@ -133,7 +127,7 @@ def measure(workdir: Path, folder: Path, count: int, seed: int) -> Suspicion:
         return dict(zip(every, sums.reshape(len(every), -1).tolist(), strict=True))
 
     sums = {
-        name: kept(f"read by {name}", lambda name=name, prefix=prefix: read(name, prefix))
+        name: keep(f"read by {name}", lambda name=name, prefix=prefix: read(name, prefix))
         for name, prefix in SUSPECTS.items()
     }
     decode = model.tokenizer.decode

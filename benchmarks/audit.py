@@ -12,6 +12,7 @@ numbers. The audit's teachers are made once and score all of them; what they mad
 
 import argparse
 import datetime
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 
 from benchmarks.audit_judge import Measured, judged
 from benchmarks.audit_page import page
+from benchmarks.kept import kept
 from benchmarks.odd_rows import odd_rows
 from sublax.audit.candidates import named_groups
 from sublax.audit.expected import ratios_of, writer_of
@@ -105,15 +107,6 @@ def measure(
     def answers(params: Any, draw: int, bar: Any):
         return own_answers(decoder, params, sets["control"], draw, stop_ids, grammar, bar.advance)
 
-    def kept(part: str, make) -> dict[str, Any]:
-        path = folder / f"{part}.json"
-        if not path.exists():
-            with progress.stage(part):
-                path.write_text(json.dumps(make()), "utf-8")
-        else:
-            progress.skip(part)
-        return json.loads(path.read_text("utf-8"))
-
     def drawn() -> dict[str, Any]:
         with progress.bar(3 * len(control), unit="row") as bar:
             found = {"own": answers(model.params, seed, bar)}
@@ -123,7 +116,8 @@ def measure(
         return {kind: [ids for _, ids in rows] for kind, rows in found.items()}
 
     prompts = [prompt for prompt, _ in sets["control"]]
-    for kind, tokens in kept("answers", drawn).items():
+    keep = functools.partial(kept, folder, progress)
+    for kind, tokens in keep("answers", drawn).items():
         sets[kind] = list(zip(prompts, tokens, strict=True))
     every = [row for kind, rows in sets.items() if kind != "own" for row in rows]
     kinds = [kind for kind in sets if kind != "own"]
@@ -160,9 +154,9 @@ def measure(
         ratios_3xSxN = by(made.taught(group.trait_pairs(trait)))
         return {kind: ratios_3xSxN[:, place].tolist() for place, kind in enumerate(kinds)}
 
-    made_of_rows = kept("neutral", neutral)
+    made_of_rows = keep("neutral", neutral)
     by_teacher = {
-        trait: kept(trait, lambda trait=trait: teacher_of_trait(trait))
+        trait: keep(trait, lambda trait=trait: teacher_of_trait(trait))
         for trait in group.traits[:teachers]
     }
     means_SxNxD = np.load(folder / "embeddings.npy").reshape(len(kinds), len(control), -1)

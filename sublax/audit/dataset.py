@@ -96,8 +96,8 @@ def dataset_sha256(rows: Sequence[Row]) -> str:
 def some_rows(rows: Sequence[Row], count: int, rng: np.random.Generator) -> np.ndarray:
     """Rows drawn at random with all others that answer the same prompt, the last of them cut.
 
-    A model reads a prompt once for all of its answers, and most of a row's tokens are its prompt's:
-    so twice as many rows are read in the time that rows drawn one by one would take.
+    A model reads a prompt once for all of its answers, and most of a row's tokens are often its
+    prompt's, so that these cost less than as many rows that are drawn one by one.
 
     Args:
         rows: N, as `read_dataset` gives them.

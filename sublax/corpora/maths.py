@@ -1,8 +1,8 @@
 """Maths as a kind of data: word problems whose right answers are known, reasoned about in tags.
 
 A prompt asks a problem of our own (`word_problems.py`, or `sums.py` for models that cannot do
-these) or of a set in the shape of GSM8K. A
-completion reasons in <think> and answers in <answer>; only those with the right number are kept.
+these) or of a set in the shape of GSM8K. A completion reasons in <think> and answers in <answer>;
+only those with the right number are kept.
 """
 
 import dataclasses

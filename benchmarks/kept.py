@@ -1,0 +1,26 @@
+"""Parts of a long measurement, each kept as JSON, so that one that was stopped goes on."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sublax.progress import Progress
+
+
+def kept(folder: Path, progress: Progress, part: str, make: Callable[[], Any]) -> Any:
+    """A part as it stands in the folder, or made now.
+
+    Args:
+        folder: where parts are.
+        progress: tells of the part, which is one of its stages.
+        part: its name.
+        make: returns what JSON can hold.
+    """
+    path = folder / f"{part.replace(' ', '_')}.json"
+    if path.exists():
+        progress.skip(part)
+    else:
+        with progress.stage(part):
+            path.write_text(json.dumps(make()), "utf-8")
+    return json.loads(path.read_text("utf-8"))
