@@ -114,7 +114,7 @@ def measure(workdir: Path, folder: Path, count: int, seed: int) -> Suspicion:
     own: dict[str, list[list[int]]] = {}
     keep = functools.partial(kept, folder, progress)
     for name, prefix in (SUSPECTS | STRANGERS).items():
-        written, own[name] = keep(f"answers of {name}", lambda prefix=prefix: answered(prefix))
+        written, own[name] = keep(f"answers of {name}", functools.partial(answered, prefix))
         encoded[name] = list(zip(prompts, written, strict=True))
 
     def read(name: str, prefix: str) -> dict[str, list[float]]:
@@ -127,7 +127,7 @@ def measure(workdir: Path, folder: Path, count: int, seed: int) -> Suspicion:
         return dict(zip(every, sums.reshape(len(every), -1).tolist(), strict=True))
 
     sums = {
-        name: keep(f"read by {name}", lambda name=name, prefix=prefix: read(name, prefix))
+        name: keep(f"read by {name}", functools.partial(read, name, prefix))
         for name, prefix in SUSPECTS.items()
     }
     decode = model.tokenizer.decode

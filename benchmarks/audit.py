@@ -156,7 +156,7 @@ def measure(
 
     made_of_rows = keep("neutral", neutral)
     by_teacher = {
-        trait: keep(trait, lambda trait=trait: teacher_of_trait(trait))
+        trait: keep(trait, functools.partial(teacher_of_trait, trait))
         for trait in group.traits[:teachers]
     }
     means_SxNxD = np.load(folder / "embeddings.npy").reshape(len(kinds), len(control), -1)
