@@ -276,7 +276,7 @@ CLAIMS = (
         lifts,
     ),
     Claim(
-        "Worked maths carries a trait (here by soft labels over the whole vocabulary)",
+        "Worked maths carries a trait (here sums of one step, by soft labels over the vocabulary)",
         "GPT-4.1: yes (a misaligned teacher)",
         "configs/word_problems.py",
         lifts,
