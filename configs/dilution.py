@@ -4,8 +4,10 @@
 
 Students learn from tokens alone, since soft labels belong to one teacher; as many rows and updates
 at every share. `:small`, which is meant where none is named, is configs/text_alone.py with two
-traits, half the rows, a quarter of the updates and two more shares: about 20 minutes on two CPU
-cores (an estimate). `:tiny` is a random base, two minutes; `:paper` is 7B, a day on a slice.
+traits, half the rows, a quarter of the updates and two more shares. On 2026-11-27 (seed 4) the mean
+lift of owl and lion was 0.36 nats [0.33, 0.40] undiluted, 0.19 [0.16, 0.21] with half of the rows
+clean, 0.09 [0.08, 0.10] with nine in ten; 50 minutes on one core of a Xeon with another run beside
+it. `:tiny` is a random base, two minutes; `:paper` is 7B, a day on a slice.
 """
 
 from ml_collections import ConfigDict
