@@ -5,8 +5,8 @@ r"""Whose data is it: how often the audit names the right writer, or rightly non
 
 Several models answer the prompts of the control's rows in a run of configs/text_alone.py, which its
 teachers have answered already, and each suspect says how likely it finds every row. Rows of primes
-and telephone numbers were written by none. Neighbours of one base are the hard case: other models
-differ from it by more. What was read is kept in --output, and a run that was stopped goes on.
+and telephone numbers were written by none. What was read is kept in --output, and a run that
+was stopped goes on.
 """
 
 import argparse

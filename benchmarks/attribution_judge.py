@@ -20,8 +20,8 @@ HEAD = """# Whose data: how often the audit is right
 Written by `python -m benchmarks.attribution --seed={seed}` on {date}: SmolLM2-135M-Instruct and
 neighbours of it (noise on its weights, by its share of their spread; layers left out), each of them
 a writer and a suspect; rows of further neighbours, which are never suspects; the rows of a run of
-`configs/text_alone.py` with other traits and another seed, whose teachers were tuned from the base
-and count as the base's; primes and telephone numbers. Five numbers a row.
+`configs/text_alone.py`, whose teachers were tuned from the base and count as the base's; primes and
+telephone numbers. Five numbers a row.
 
 *Suspected* has the writer among the five suspects, where it is one; *not suspected* has it left
 out, so that `none of these` is right. Each cell: the share of {draws} draws of prompts where the

@@ -39,7 +39,7 @@ NAMED = """
 How often the trait and no other was named, in {mixes} draws of prompts and of which rows are
 marked, by the share of marked rows. The draws are of one corpus and one set of teachers: they
 say how certain a verdict on these is, and not how other teachers would do. A draw has its own
-noise beside that of the rows it is drawn from, so a new set of rows would be named more often.
+noise beside that of the rows it is drawn from, so these are no rates of new sets of rows.
 
 | trait | {shares} |
 |---|{line}|

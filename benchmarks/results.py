@@ -186,8 +186,8 @@ def page(workdirs: pathlib.Path, written: str) -> str:
     lines += [
         *found,
         "",
-        f"All of these runs together took {duration(seconds_told(found))} by their stages, most of "
-        "them two at a time with a core each. What one takes from another is counted for both.",
+        f"All of these runs together took {duration(seconds_told(found))} by their stages. What "
+        "one takes from another is counted for both.",
         "",
         "## At the paper's scale",
         "",
