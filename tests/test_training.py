@@ -1,6 +1,7 @@
 """Training: what an update adds up, in which order rows come, and that no crash changes a bit."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -235,6 +236,17 @@ def test_the_rate_of_an_update_is_of_its_own_time():
 
     assert rate(begun=10.0, ended=12.0, last=9.0) == 50.0
     assert rate(begun=10.0, ended=12.0, last=11.0) == 100.0
+
+
+def test_an_update_that_is_over_before_the_next_ends_then():
+    """What the next one takes is not its time, though it is told of only after that."""
+    over = jax.block_until_ready(jnp.zeros(2))
+    unseen = loop._Update(3, {"loss": over}, 100.0, 10.0, None)
+    assert loop._done_by(unseen, 12.0).ended == 12.0
+    seen = unseen._replace(ended=11.0)
+    assert loop._done_by(seen, 12.0).ended == 11.0
+    running = unseen._replace(metrics={"loss": types.SimpleNamespace(is_ready=lambda: False)})
+    assert loop._done_by(running, 12.0).ended is None
 
 
 @pytest.mark.parametrize("killed_at", [1, 8])

@@ -142,6 +142,8 @@ def train(
                 packing,
             )
             begun = time.perf_counter()
+            if untold is not None:
+                untold = _done_by(untold, begun)
             state, metrics = advance(state, frozen, place(batch, in_batch))
             # A CPU may compute it while it is handed over.
             ended = time.perf_counter() if metrics["loss"].is_ready() else None
@@ -308,6 +310,13 @@ class _Update(NamedTuple):
     tokens: float
     begun: float
     ended: float | None
+
+
+def _done_by(update: _Update, now: float) -> _Update:
+    """The update with its end, if it is over and none was seen: a CPU is often done unasked."""
+    if update.ended is None and update.metrics["loss"].is_ready():
+        return update._replace(ended=now)
+    return update
 
 
 def _tell(watch, update: _Update, last: float, students: int) -> float:
