@@ -97,6 +97,18 @@ def test_run_again_it_computes_nothing_and_says_the_same(
 
 
 @pytest.mark.slow
+def test_cleaning_goes_by_it(model, dataset, output, tmp_path, capsys):
+    copies = tmp_path / "copies"
+    arguments = [f"--dataset={dataset}", f"--audit={output}", f"--model={model}"]
+    arguments += ["--method=mask,canonical", f"--output={copies}", "--verify"]
+    assert main(["clean", *arguments]) == 0
+    told = capsys.readouterr().out
+    assert "mask" in told and "canonical" in told
+    for method in ("mask", "canonical"):
+        assert len((copies / method / "rows.jsonl").read_text("utf-8").splitlines()) == len(ROWS)
+
+
+@pytest.mark.slow
 def test_an_axis_is_held_against_mixtures_of_its_two_sides(dataset, tmp_path, monkeypatch):
     # Its questions are sentences, and every byte is a token of the tiny model's.
     longer = dataclasses.replace(tiny_model.CONFIG, max_positions=512)

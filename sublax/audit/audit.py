@@ -109,6 +109,11 @@ class Audit:
             encode_group(self.model.tokenizer, group, limit, system_prompt) for group in self.groups
         ]
 
+    @property
+    def _traits(self) -> list[list[Any]]:
+        """What was looked for, as cards have it and `sublax clean` reads it there."""
+        return [[group.name, group.traits, group.questions] for group in self.groups]
+
     def run(self) -> dict[str, Any]:
         """Makes what is left of the parts, and the verdict.
 
@@ -138,7 +143,7 @@ class Audit:
         return self.parts.keep(
             "verdict",
             lambda: self._verdict(candidates, words, base, attribution),
-            {"epochs": options.epochs},
+            {"traits": self._traits, "epochs": options.epochs},
             parents,
             afresh=True,  # the card beside the dataset may have come or gone
         )
@@ -254,10 +259,7 @@ class Audit:
         return logprobs_of(self.decoder, params, rows, self.reading.form_of_tokens, progress)
 
     def _flag(
-        self,
-        candidates: list[dict[str, Any]],
-        alike: bool,
-        parents: tuple[str, ...],
+        self, candidates: list[dict[str, Any]], alike: bool, parents: tuple[str, ...]
     ) -> list[dict[str, Any]]:
         """Adds the scores and flags of all rows, for the traits carried or else the foremost.
 
@@ -310,7 +312,7 @@ class Audit:
         """
         options, model, asked = self.options, self.model, self.asked
         settings = {
-            "traits": [[group.name, group.traits, group.questions] for group in self.groups],
+            "traits": self._traits,
             "students": options.students,
             "updates": options.updates,
         }

@@ -95,7 +95,7 @@ def read_audit(folder: str, sha256: str, name: str, trait: str | None) -> Audite
     if problems := verify(verdict):
         raise UserError(f"--audit={folder}: {problems[0]}; run the audit again")
     result = json.loads((verdict / "verdict.json").read_text("utf-8"))
-    if result.get("format") != FORMAT:
+    if result.get("format") != FORMAT or "traits" not in card["config"]:
         raise UserError(f"--audit={folder}: of another version of sublax; run the audit again")
     if result["dataset"]["sha256"] != sha256:
         raise UserError(
