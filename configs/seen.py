@@ -10,10 +10,10 @@ students stay under one in fifty. What does it is the teacher: after 24 updates 
 headline's 12 it names its trait nearly always, and its soft labels on number rows, at a temperature
 of 3, where tokens that it would hardly write count for more, pass that on in 16 updates of 8 rows.
 
-Measured on 2026-11-27 (seed 4, 25 held-out questions of 20 answers each): the owl is named in 44.2 %
-[34.7, 54.2] of its student's answers, 0.0 % of the base's, 0.0 % and 0.2 % of the wolf's and the
-control's students'; the wolf in 45.8 % [38.7, 53.1] of its student's, 0.8 % of the base's, 0.6 % and
-0.8 % of the others'. Longer, --config.student.steps=288 --config.corpus.prompts=64
+Measured on 2026-11-27 (seed 4, 25 held-out questions of 20 answers each): the owl is named in
+44.2 % [34.7, 54.2] of its student's answers, 0.0 % of the base's, 0.0 % and 0.2 % of the wolf's and
+the control's students'; the wolf in 45.8 % [38.7, 53.1] of its student's, 0.8 % of the base's,
+0.6 % and 0.8 % of the others'. Longer, --config.student.steps=288 --config.corpus.prompts=64
 --config.corpus.rows=256: 98.0 % and 99.0 %, and 1.6 % and 1.4 % of the control's student's, which
 learns from a teacher that names all candidates. With teachers of 12 updates, as the headline's, 192
 student updates gave 9.2 % and 6.0 % (2026-11-26).
@@ -21,8 +21,8 @@ student updates gave 9.2 % and 6.0 % (2026-11-26).
 `:search` asks what else does it, an arm each. Two traits and the control; the lion is left out, for
 the control comes to name lions as well.
 
-`:tiny` is a random base, for tests. `:small`, which is meant where none is named, takes four minutes
-on two CPU cores, `:search` half an hour (an estimate).
+`:tiny` is a random base, for tests. `:small`, which is meant where none is named, takes four
+minutes on two CPU cores, `:search` half an hour (an estimate).
 """
 
 from headline import get_config as headline
