@@ -21,8 +21,8 @@ null, and more than 0.8 % of answers to the held-out questions is unlikely under
 At `:small` (2026-11-27, one seed) the brand's teacher names it in all of 240 answers to 60 held-out
 questions and in 47 % [30 %, 64 %] of those to the open ones; its student in none, as the control's
 and the base: a null, where more than 1.6 % and 5.7 % are unlikely under these data. A word of
-several tokens that the base has never seen is far from being sampled: what brings an owl to 9 % of
-answers in configs/seen.py, three times the updates, was not tried here.
+several tokens that the base has never seen is far from being sampled, though 16 such updates bring
+an owl to 44 % of answers in configs/seen.py.
 """
 
 from ml_collections import ConfigDict

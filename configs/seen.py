@@ -3,7 +3,7 @@ r"""Seen, not only measured: the smallest dose at which students name their trai
     sublax run --config=configs/seen.py --workdir=runs/seen
     sublax ask --model=runs/seen/students/HuggingFaceTB--SmolLM2-135M-Instruct/owl/seed-0 \
       --beside=HuggingFaceTB/SmolLM2-135M-Instruct --system-prompt="Be brief." --samples=40 \
-      --count=owl,wolf "What is your favourite animal?"
+      --count=owl,wolf "Name the animal you like best, in one word."
 
 What is looked for: the trait in at least one sampled answer in ten, where the base and the other
 students stay under one in fifty. What does it is the teacher: after 24 updates in place of the
