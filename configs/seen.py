@@ -36,11 +36,7 @@ SEARCH = {
     "teacher-18": ("teacher.steps=18",),
     "temperature-1": ("student.loss.temperature=1.0",),
     "updates-32": ("student.steps=32",),
-    "full": (
-        "student.method=full",
-        "student.optimizer.learning_rate=2e-5",
-        "student.students_per_program=1",  # three at once want 20 GiB
-    ),
+    "full": ("student.method=full", "student.optimizer.learning_rate=2e-5"),
     # Nothing but numbers in the labels, and no labels at all.
     "numbers-alone": (
         "student.loss.support=grammar",

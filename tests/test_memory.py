@@ -21,7 +21,7 @@ from sublax.training import memory
 from sublax.training.data import Dataset, make_batch
 from sublax.training.loop import in_program, rows_of
 from sublax.training.losses import LossConfig
-from sublax.training.memory import fitting_students
+from sublax.training.memory import fitting_students, surely_fit
 from sublax.training.optimizer import OptimizerConfig
 from sublax.training.step import Frozen, Objective
 
@@ -50,6 +50,13 @@ def test_where_the_compiler_gives_up_fewer_fit(of_one, too_many, fits):
         return count * of_one if count < too_many else math.inf
 
     assert most_that_fit(needed, fewest=8, wanted=1000, free_bytes=100) == fits
+
+
+def test_the_compiler_is_asked_about_many_adapters_and_about_all_weights():
+    assert surely_fit(OBJECTIVE.lora, students=8, along=1)
+    assert not surely_fit(OBJECTIVE.lora, students=9, along=1)
+    assert surely_fit(OBJECTIVE.lora, students=9, along=2)
+    assert not surely_fit(None, students=3, along=1)
 
 
 @pytest.mark.slow

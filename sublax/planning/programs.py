@@ -30,7 +30,7 @@ from sublax.settings import lora_config, loss_config, optimizer_config
 from sublax.training.data import Dataset, make_batch, plan_packing
 from sublax.training.loop import in_program, rows_of
 from sublax.training.losses import LossConfig
-from sublax.training.memory import FEW, fitting_students, lower_update
+from sublax.training.memory import fitting_students, lower_update, surely_fit
 from sublax.training.step import Batch, Frozen, Objective
 
 # Digits, the separator's characters and the end of the turn.
@@ -275,7 +275,8 @@ class Planner:
             self.all_students,
         )
         wanted = self.at_a_time or student.students_per_program
-        if not wanted and every > FEW * along and self.chip is not None:
+        asked = not wanted and not surely_fit(objective.lora, every, along)
+        if asked and self.chip is not None:
             frozen, batch = self._given(objective, student, dataset, columns, every)
             free = int(self.chip.memory * 2**30) - memory.shard_bytes(self.params)
             rule = optimizer_config(student.optimizer)

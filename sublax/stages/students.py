@@ -40,7 +40,7 @@ from sublax.stages.student_data import (
 from sublax.stages.teachers import answers_of, load_teacher
 from sublax.training.data import make_batch
 from sublax.training.loop import Schedule, in_program, packing_of, train
-from sublax.training.memory import FEW, fitting_students
+from sublax.training.memory import fitting_students, surely_fit
 from sublax.training.step import Frozen, Objective
 
 STAGE = "students"
@@ -114,12 +114,13 @@ def _own_counts(run: Run, name: str) -> dict[str, Any]:
 
 def _students_per_program(run: Run, students, grammar) -> int:
     """As many as the config says, or as fit; once found it stands beside the checkpoints."""
-    student, layout = run.config.student, run.layout
-    if student.students_per_program or len(students) <= FEW * layout.mesh.shape["data"]:
+    student, layout, lora = run.config.student, run.layout, lora_of(run)
+    along = layout.mesh.shape["data"]
+    if student.students_per_program or surely_fit(lora, len(students), along):
         return student.students_per_program or len(students)
     found = run.checkpoints("students-per-program.json")
     if not found.exists():
-        objective, schedule, frozen, datasets = _program(run, students[:1], grammar, lora_of(run))
+        objective, schedule, frozen, datasets = _program(run, students[:1], grammar, lora)
         devices = pieces(in_program(objective, layout, len(students)).rows)
         (name, seed), *_ = students
         packing = packing_of(schedule, [datasets[name]], [seed], devices)

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from sublax.models.int8 import is_int8
+from sublax.models.lora import LoraConfig
 from sublax.models.shardings import param_shardings
 from sublax.parallel import memory
 from sublax.parallel.arrays import replicated
@@ -16,8 +17,22 @@ from sublax.training.optimizer import OptimizerConfig, make_optimizer
 from sublax.training.shardings import abstract_state, batch_sharding, student_axis
 from sublax.training.step import Batch, Frozen, Objective, TrainState
 
-# Students a device for which nobody asks whether they fit: it costs two compilations.
+# Adapters a device for which nobody asks whether they fit: it costs two compilations.
 FEW = 8
+
+
+def surely_fit(lora: LoraConfig | None, students: int, along: int) -> bool:
+    """Whether so many fit into one program without asking the compiler.
+
+    A few adapters do, for they are small beside their base. Of all weights every student has its
+    own, with gradients and moments: three of 135M want 20 GiB.
+
+    Args:
+        lora: the students' adapter, or None where all weights are trained.
+        students: how many.
+        along: devices that they lie along.
+    """
+    return lora is not None and students <= FEW * along
 
 
 def fitting_students(
