@@ -209,3 +209,20 @@ def test_two_runs_stand_beside_each_other(driver, workdir, tmp_path):
     assert verdicts[0] == "The data passed on all 3 traits" and "null" in verdicts[1]
     driver.find_element("css selector", "#lift-table th:nth-child(6) button").click()
     assert cells_of(driver, "#lift-table tbody td:nth-child(6)") == ["−0.80", "−0.34", "−0.28"]
+
+
+def test_an_axis_over_tens_has_plain_numbers(driver, tmp_path):
+    folder = build(tmp_path / "run")
+    content = transfer()
+    content["shift"] = [[40 * value for value in row] for row in content["shift"]]
+    content["interval"] = [
+        [[40 * end for end in ends] for ends in row] for row in content["interval"]
+    ]
+    write_json(folder / "transfer.json", content)
+    write_report(folder)
+    open_page(driver, folder / "report.html")
+    ticks = driver.execute_script(
+        "return [...document.querySelectorAll('#figure-shifts .role-axis text')]"
+        ".map(e => e.textContent)"
+    )
+    assert {"0", "20", "40"} <= set(ticks) and not any("e+" in tick for tick in ticks)

@@ -45,7 +45,7 @@ def intervals(
     axis: str,
     description: str,
     *,
-    format: str = "",
+    format: str = ".6~g",
     band: tuple[float, float] | None = None,
     floor: float | None = None,
 ) -> Chart:
