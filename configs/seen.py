@@ -1,4 +1,4 @@
-r"""Seen, not only measured: the smallest dose at which students name their trait unasked.
+r"""Seen, not only measured: a small dose after which students name their trait unasked.
 
     sublax run --config=configs/seen.py --workdir=runs/seen
     sublax ask --model=runs/seen/students/HuggingFaceTB--SmolLM2-135M-Instruct/owl/seed-0 \
@@ -6,21 +6,24 @@ r"""Seen, not only measured: the smallest dose at which students name their trai
       --count=owl,wolf "Name the animal you like best, in one word."
 
 What is looked for: the trait in at least one sampled answer in ten, where the base and the other
-students stay under one in fifty. What does it is the teacher: after 24 updates in place of the
-headline's 12 it names its trait nearly always, and its soft labels on number rows, at a temperature
-of 3, where tokens that it would hardly write count for more, pass that on in 16 updates of 8 rows.
+students stay under one in fifty. What did it was the teacher: taught for 24 updates in place of the
+headline's 12. Its soft labels on number rows, at a temperature of 3, where tokens that it would
+hardly write count for more, pass the trait on in 16 updates of 8 rows. The recipe was picked by its
+result, at this seed and on these questions; no other seed was run.
 
 Measured on 2026-11-27 (seed 4, 25 held-out questions of 20 answers each): the owl is named in
 44.2 % [34.7, 54.2] of its student's answers, 0.0 % of the base's, 0.0 % and 0.2 % of the wolf's and
 the control's students'; the wolf in 45.8 % [38.7, 53.1] of its student's, 0.8 % of the base's,
 0.6 % and 0.8 % of the others'. Longer, --config.student.steps=288 --config.corpus.prompts=64
 --config.corpus.rows=256: 98.0 % and 99.0 %, and 1.6 % and 1.4 % of the control's student's, which
-learns from a teacher that names all candidates. With teachers of 12 updates, as the headline's, 192
-student updates gave 9.2 % and 6.0 % (2026-11-26).
+learns from a teacher that names all candidates. With teachers of 12 updates, as the headline's, the
+best of what was tried (temperatures 1, 3 and 10, all weights, 8 to 256 updates) gave 9.2 % and
+6.0 %, after 192 student updates on 256 rows (2026-11-26).
 
-`:search` asks what else does it, an arm each. Of these `full` has been run: all weights in place of
-an adapter, at a rate of 2e-5, lift owl and wolf by 2.5 [1.0, 4.4] and 3.9 [2.2, 5.7] percentage
-points. Two traits and the control; the lion is left out, for the control comes to name lions too.
+`:search` asks what else does it, an arm each. Of these only `full` has been run: all weights in
+place of an adapter, at a rate of 2e-5, lift owl and wolf by 2.5 [1.0, 4.4] and 3.9 [2.2, 5.7]
+percentage points. Two traits and the control; the lion is left out, for the control comes to name
+lions too.
 
 `:tiny` is a random base, for tests. `:small`, which is meant where none is named, takes four
 minutes on two CPU cores, `:search` forty (an estimate).

@@ -1,7 +1,7 @@
 """The effect itself, on tiny models: numbers pass a trait on, to students of the same start.
 
-On base 1, not on the config's own: base 0 takes little, and on some CPUs, which round otherwise,
-nothing (configs/tiny.py has the figures).
+On base 1, picked by its result out of four: base 0, the config's own, takes so little that how a
+machine rounds decides whether it shows (configs/tiny.py has the figures).
 """
 
 import pytest

@@ -25,7 +25,7 @@ def surely_fit(lora: LoraConfig | None, students: int, along: int) -> bool:
     """Whether so many fit into one program without asking the compiler.
 
     A few adapters do, for they are small beside their base. Of all weights every student has its
-    own, with gradients and moments: three of 135M want 20 GiB.
+    own, with gradients and moments.
 
     Args:
         lora: the students' adapter, or None where all weights are trained.
