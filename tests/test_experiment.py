@@ -23,7 +23,7 @@ from sublax.progress import Progress
 from sublax.stages import students
 from sublax.stages.run import Run
 from sublax.store import Store
-from sublax.training import loop
+from sublax.training import loop, memory
 
 __all__ = ["quick_compiles"]
 
@@ -287,7 +287,7 @@ def test_students_that_do_not_fit_into_one_program_are_trained_in_several(tmp_pa
         return loop.train(objective, rule, schedule, start, frozen, datasets, seeds, *rest)
 
     monkeypatch.setattr(students, "train", spied)
-    monkeypatch.setattr(students, "FEW", 1)
+    monkeypatch.setattr(memory, "FEW", 1)
     monkeypatch.setattr(students, "fitting_students", lambda *arguments: 4)
     run(small_config(*overrides), tmp_path / "several")
     assert trained == [4, 2]
