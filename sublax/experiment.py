@@ -247,11 +247,18 @@ def stage_weights(config: ConfigDict) -> dict[str, float]:
         | corpora
         | {f"{REWRITE} {name}": 2 + 0.1 * drawn for name in names if corpus.rewritten}
         | {STUDENTS: 5 + 0.15 * learnt * students}
-        | ({"evaluation": 6.0} if config.evaluation.preference else {})
+        | ({"evaluation": _asked(config, students + 1)} if config.evaluation.preference else {})
         | ({SOFT_PROMPTS: 0.15 * found * students} if found else {})
         | {f"suite {name}": 10.0 * (students + 1) for name in config.evaluation.suites}
         | {"report": 1.0}
     )
+
+
+def _asked(config: ConfigDict, models: int) -> float:
+    """Seconds to ask so many models every held-out question of our own pack."""
+    evaluation = config.evaluation
+    questions = 50 if config.teacher.kind == "prompted" else 25
+    return 6 + 0.0045 * models * questions * evaluation.samples * evaluation.max_new_tokens
 
 
 def _all_weights(config: ConfigDict, arms: list[Arm]) -> dict[str, float]:

@@ -305,6 +305,7 @@ def test_the_time_left_is_estimated_from_how_much_there_is_to_do():
     longer = {name for name in once if twice[name] > once[name]}
     assert longer == {"corpus owl", "corpus control", "students"}
     assert weights("student.epochs=100")["students"] > 100
+    assert weights("evaluation.samples=100")["evaluation"] > 10 * once["evaluation"]
 
 
 def test_students_without_a_seed_are_refused(workdir):
