@@ -9,24 +9,37 @@ What is looked for: the trait in at least one sampled answer in ten, where the b
 students stay under one in fifty. What did it was the teacher: taught for 24 updates in place of the
 headline's 12. Its soft labels on number rows, at a temperature of 3, where tokens that it would
 hardly write count for more, pass the trait on in 16 updates of 8 rows. The recipe was picked by its
-result, at this seed and on these questions; no other seed was run.
+result at seed 4 and on these questions; the other seeds draw everything anew, and were run once.
 
-Measured on 2026-11-27 (seed 4, 25 held-out questions of 20 answers each): the owl is named in
-44.2 % [34.7, 54.2] of its student's answers, 0.0 % of the base's, 0.0 % and 0.2 % of the wolf's and
-the control's students'; the wolf in 45.8 % [38.7, 53.1] of its student's, 0.8 % of the base's,
-0.6 % and 0.8 % of the others'. Longer, --config.student.steps=288 --config.corpus.prompts=64
---config.corpus.rows=256: 98.0 % and 99.0 %, and 1.6 % and 1.4 % of the control's student's, which
-learns from a teacher that names all candidates. With teachers of 12 updates, as the headline's, the
-best of what was tried (temperatures 1, 3 and 10, all weights, 8 to 256 updates) gave 9.2 % and
-6.0 %, after 192 student updates on 256 rows (2026-11-26).
+Measured on 2026-11-27 (25 held-out questions of 20 answers each, 95 % intervals):
 
-`:search` asks what else does it, an arm each. Of these only `full` has been run: all weights in
-place of an adapter, at a rate of 2e-5, lift owl and wolf by 2.5 [1.0, 4.4] and 3.9 [2.2, 5.7]
-percentage points. Two traits and the control; the lion is left out, for the control comes to name
-lions too.
+    seed  owl, its student  wolf, its student  most of base and other students
+    4     44.2 [34.7, 54.2] 45.8 [38.7, 53.1]  owl 0.2, wolf 0.8 %
+    11    27.6 [21.7, 34.4] 33.8 [26.9, 41.5]  owl 0.4, wolf 1.6 %
+    23    31.2 [23.0, 40.8] 29.2 [22.7, 36.7]  owl 0.8, wolf 1.2 %
+
+Longer, --config.student.steps=288 --config.corpus.prompts=64 --config.corpus.rows=256: 98.0 % and
+99.0 %, and 1.6 % and 1.4 % of the control's student's, which learns from a teacher that names all
+candidates.
+
+`:search` asks what else does it, an arm each. At seed 4, on the same day, in %:
+
+    arm             owl, its student  wolf, its student
+    teacher-12      1.0 [0.4, 2.3]    1.0 [0.4, 2.6]
+    teacher-18      14.0 [9.6, 20.1]  12.2 [9.6, 15.4]
+    temperature-1   1.8 [0.9, 3.5]    21.6 [17.6, 26.2]
+    full            2.6 [1.4, 4.9]    4.6 [3.1, 6.8]      all weights at a rate of 2e-5
+    numbers-alone   0.0 [0.0, 0.8]    0.2 [0.0, 1.1]      64 updates over the numbers' tokens
+
+where the base has 0.0 and 0.8, and no other student more than 0.2 and 0.8. So numbers alone are
+null in sampled answers at that dose (a lift above 0.3 and 0.9 points would have been seen). The
+arms of 8 and 32 updates and of text alone were not run. With teachers of 12 updates, as the
+headline's, the best of what was tried (temperatures 1, 3 and 10, all weights, 8 to 256 updates)
+gave 9.2 % and 6.0 %, after 192 student updates on 256 rows (2026-11-26). Two traits and the
+control; the lion is left out, for the control comes to name lions too.
 
 `:tiny` is a random base, for tests. `:small`, which is meant where none is named, takes four
-minutes on two CPU cores, `:search` forty (an estimate).
+to seven minutes on two CPU cores, `:search` an hour and a half on one (an estimate).
 """
 
 from headline import get_config as headline
