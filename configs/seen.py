@@ -27,13 +27,14 @@ candidates.
     arm             owl, its student  wolf, its student
     teacher-12      1.0 [0.4, 2.3]    1.0 [0.4, 2.6]
     teacher-18      14.0 [9.6, 20.1]  12.2 [9.6, 15.4]
+    updates-8       0.8 [0.3, 2.4]    2.4 [1.3, 4.4]
     temperature-1   1.8 [0.9, 3.5]    21.6 [17.6, 26.2]
     full            2.6 [1.4, 4.9]    4.6 [3.1, 6.8]      all weights at a rate of 2e-5
     numbers-alone   0.0 [0.0, 0.8]    0.2 [0.0, 1.1]      64 updates over the numbers' tokens
 
 where the base has 0.0 and 0.8, and no other student more than 0.2 and 0.8. So numbers alone are
 null in sampled answers at that dose (a lift above 0.3 and 0.9 points would have been seen). The
-arms of 8 and 32 updates and of text alone were not run. With teachers of 12 updates, as the
+arms of 32 updates and of text alone were not run. With teachers of 12 updates, as the
 headline's, the best of what was tried (temperatures 1, 3 and 10, all weights, 8 to 256 updates)
 gave 9.2 % and 6.0 %, after 192 student updates on 256 rows (2026-11-26). Two traits and the
 control; the lion is left out, for the control comes to name lions too.
