@@ -36,7 +36,8 @@ QUICK: dict[str, Any] = {"students": 0, "suspects": ()}
 LIMITS = (
     "The effect is the audit's log-likelihood ratio: how far the rows speak for the trait, not how "
     "far a training on them goes.",
-    "A method that takes all away (renumbered, reanswer) is the floor to read the others by.",
+    "A method that takes all away (renumbered, reanswer) is the floor to read the others by, and "
+    "not at zero: rows that BASE would not write have a ratio of their own, trait or none.",
     "Rows that were dropped or masked by an audit's scores were chosen for what chance had put "
     "into those scores too.",
     "What is left is a share of the effect that was measured, as if that were exact; its own "
