@@ -26,7 +26,7 @@ from sublax.report.figures import to_pixels, transfer_matrix
 from sublax.report.page import write_report
 from sublax.report.terminal import print_transfer
 from sublax.sampling.grammar import Grammar
-from sublax.settings import changed_keys, plain
+from sublax.settings import changed_keys, held_out_count, plain
 from sublax.stages.arms import Arm, arm_runs, arms_of, first_stage
 from sublax.stages.bases import OF_STUDENTS, make_base
 from sublax.stages.corpora import corpus_grammar, corpus_prompts, make_corpus
@@ -255,10 +255,10 @@ def stage_weights(config: ConfigDict) -> dict[str, float]:
 
 
 def _asked(config: ConfigDict, models: int) -> float:
-    """Seconds to ask so many models every held-out question of our own pack."""
+    """Seconds to ask so many models every held-out question."""
     evaluation = config.evaluation
-    questions = 50 if config.teacher.kind == "prompted" else 25
-    return 6 + 0.0045 * models * questions * evaluation.samples * evaluation.max_new_tokens
+    tokens = held_out_count(config) * evaluation.samples * evaluation.max_new_tokens
+    return 6 + 0.0045 * models * tokens
 
 
 def _all_weights(config: ConfigDict, arms: list[Arm]) -> dict[str, float]:

@@ -161,6 +161,14 @@ def changed_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     ]
 
 
+def held_out_count(config: ConfigDict) -> int:
+    """How many questions students are asked, where they are a list of a shipped pack.
+
+    Those lists have 50; teachers that are fine-tuned learn on half of them.
+    """
+    return 50 if config.teacher.kind == "prompted" else 25
+
+
 def lora_config(section: ConfigDict) -> LoraConfig:
     """The adapter's shape from its section."""
     return LoraConfig(

@@ -26,7 +26,7 @@ from sublax.planning.topology import Chip
 from sublax.sampling.draw import Sampling
 from sublax.sampling.fitting import fitting_rows, lower_sample
 from sublax.sampling.generate import padded_width
-from sublax.settings import lora_config, loss_config, optimizer_config
+from sublax.settings import held_out_count, lora_config, loss_config, optimizer_config
 from sublax.training.data import Dataset, make_batch, plan_packing
 from sublax.training.loop import in_program, rows_of
 from sublax.training.losses import LossConfig
@@ -208,7 +208,7 @@ class Planner:
         return self._sample(
             "answers",
             Sampling(evaluation.max_new_tokens),
-            self._questions,
+            held_out_count(self.config),
             evaluation.samples,
             self._question_tokens,
             self.config.corpus.batch_rows,
@@ -220,9 +220,9 @@ class Planner:
         count = len({*self.config.evaluation.candidates, *self.config.traits})
         orders = count if self.config.evaluation.form == "multiple_choice" else 1
         T = self._question_tokens + (OPTION_TOKENS * count if orders > 1 else 0)
-        questions = [row[0] for row in self._rows(self._questions, T, 1)]
+        questions = [row[0] for row in self._rows(held_out_count(self.config), T, 1)]
         answers = make_answers([[[7]]] * count)
-        flops = self._questions * (
+        flops = held_out_count(self.config) * (
             model_flops.projection_flops(self.shape) * T
             + model_flops.attention_flops(self.shape, T * (T + 1) / 2)
             + model_flops.head_flops(self.shape, 1)
@@ -234,7 +234,7 @@ class Planner:
             flops,
             orders * (self.all_students + 1),
             {"weights": memory.shard_bytes(self.params)},
-            about=f"{self._questions} questions of {T} tokens",
+            about=f"{held_out_count(self.config)} questions of {T} tokens",
         )
 
     @property
@@ -254,11 +254,6 @@ class Planner:
     def _answers(self) -> int:
         """Rows of a prompt in a corpus: of labels a pair each."""
         return self.config.corpus.answers_per_prompt // (2 if self._has_labels else 1)
-
-    @property
-    def _questions(self) -> int:
-        # The shipped packs' lists have 50; teachers that are fine-tuned learn on half of them.
-        return 50 if self.config.teacher.kind == "prompted" else 25
 
     @property
     def _question_tokens(self) -> int:
