@@ -15,11 +15,12 @@ from sublax.audit.candidates import one_against_others, questions_about
 from sublax.audit.cleaning.verification import lines_of
 from sublax.audit.cleaning.verify import (
     ORIGINAL,
-    effects_of,
+    Measured,
     equal_rows,
     held_out_rows,
     left_of,
     losses_of,
+    measured_sets,
     share_kept,
     verified,
 )
@@ -29,6 +30,7 @@ from sublax.lineage.trace import trace
 from sublax.models.decoder import Decoder
 from sublax.models.source import load_model
 from sublax.progress import Progress
+from sublax.report import figures
 from sublax.report.cleaning import effect_against_kept
 
 ROWS = [{"prompt": f"{n}:", "completion": f"[{n}; {n + 30}]"} for n in range(40)]
@@ -93,13 +95,20 @@ def an_effect(value, width=0.5):
     return {"value": value, "low": value - width, "high": value + width}
 
 
+def a_likeness(alike):
+    return {"gap": 0.0 if alike else 0.5, "alike": alike}
+
+
 @pytest.fixture
 def result():
     kept = {ORIGINAL: 1.0, "drop": 0.8, "canonical": 1.0, "renumbered": 0.02}
     values = {ORIGINAL: 2.0, "drop": 0.5, "canonical": 1.9, "renumbered": 0.1}
-    effects = {name: {"animals/owl": an_effect(value)} for name, value in values.items()}
+    measured = {
+        name: Measured({"animals/owl": an_effect(value)}, a_likeness(name != "renumbered"))
+        for name, value in values.items()
+    }
     losses = {name: np.arange(1.0, 9.0) + number / 10 for number, name in enumerate(kept)}
-    sets = verified("animals/owl", kept, effects, losses, seed=0)
+    sets = verified("animals/owl", kept, measured, losses, seed=0)
     return {"trait": "animals/owl", "rows": 99, "held_out": 8, "sets": sets}
 
 
@@ -107,8 +116,10 @@ def test_the_table_says_what_is_left_and_lost(result):
     assert result["sets"]["drop"]["left"]["value"] == 0.25
     assert result["sets"]["canonical"]["lost"] == pytest.approx(an_effect(0.2, 0))
     table = lines_of(result)
-    assert len(table) == 6
+    assert len(table) == 7
     assert "25% [0%, 50%]" in table[3] and "+0.200 [+0.200, +0.200]" in table[4]
+    assert table[2].endswith("  yes") and table[5].endswith("  no: 0.50 nats a token less likely")
+    assert table[6].startswith("renumbered: rows unlike BASE's own answers")
     entry = result["sets"][ORIGINAL]
     entry["left"] = None
     assert "show no effect of animals/owl above zero" in lines_of(result)[-1]
@@ -122,6 +133,8 @@ def test_the_figure_has_every_set_at_its_place_with_its_interval(result):
     at = [float(line.get_xdata()[0]) for line in points]
     np.testing.assert_allclose(at, [1.0, 0.8, 1.0, 0.02], atol=0.03)
     assert at[0] != at[2]  # neither covers the other
+    hollow = [point.get_color() == figures.SURFACE for point in points]
+    assert hollow == [False, False, False, True]  # what is no measure of the trait
 
 
 def test_copies_are_verified_and_the_verification_is_found_again(tmp_path, capsys, monkeypatch):
@@ -139,11 +152,13 @@ def test_copies_are_verified_and_the_verification_is_found_again(tmp_path, capsy
             for name, rows in sets.items()
         }
         return {
-            name: {f"animals/{trait}": an_effect(count) for trait in group.traits}
+            name: Measured(
+                {f"animals/{trait}": an_effect(count) for trait in group.traits}, a_likeness(True)
+            )
             for name, count in brackets.items()
         }
 
-    monkeypatch.setattr("sublax.audit.cleaning.verification.effects_of", counted)
+    monkeypatch.setattr("sublax.audit.cleaning.verification.measured_sets", counted)
     command = f"--audit={audit}", f"--model={model}", "--trait=owl", "--verify"
     methods = "--method=drop,renumbered"
     assert clean(dataset, tmp_path / "c", *command, methods) == 0
@@ -168,7 +183,7 @@ def test_copies_are_verified_and_the_verification_is_found_again(tmp_path, capsy
     assert "verifies other copies" in capsys.readouterr().err
 
 
-def test_sets_share_teachers_and_each_has_the_effects_of_an_audit_of_its_own(tmp_path, monkeypatch):
+def test_sets_share_teachers_and_each_is_measured_as_by_an_audit_of_its_own(tmp_path, monkeypatch):
     model = load_model(str(write_model(tmp_path / "model")))
     decoder, options = Decoder(model.config), Options(teacher_steps=2, system_prompt="")
     traits = ("owl", "cat", "wolf", "dog", "fox", "bear")
@@ -179,13 +194,13 @@ def test_sets_share_teachers_and_each_has_the_effects_of_an_audit_of_its_own(tmp
         "sublax.audit.teachers.make_teacher",
         lambda *args: made.append(args[2]) or make_teacher(*args),
     )
-    found = effects_of(model, decoder, sets, group, options, tmp_path / "shared")
+    found = measured_sets(model, decoder, sets, group, options, tmp_path / "shared")
     assert len(made) == 1 + len(traits)
     assert list(found) == ["original", "sorted"]
     progress = Progress(stages_of([group], options), stream=io.StringIO())
     folder = tmp_path / "alone"
     alone = Audit(model, decoder, "sorted", sets["sorted"], [group], options, folder, progress)
-    assert found["sorted"] == {
+    assert found["sorted"].effects == {
         f"animals/{entry['trait']}": {
             "value": entry["excess"],
             "low": entry["low"],
@@ -193,6 +208,13 @@ def test_sets_share_teachers_and_each_has_the_effects_of_an_audit_of_its_own(tmp
         }
         for entry in alone.candidates()[0]
     }
+    assert found["sorted"].likeness == alone.likeness
+    # Each set is held against answers in its own form: the original's have brackets.
+    forms = {
+        name: json.loads((tmp_path / "shared" / name / "answers" / "answers.json").read_text())
+        for name in sets
+    }
+    assert forms["original"]["form"] != forms["sorted"]["form"]
     made.clear()
-    assert effects_of(model, decoder, sets, group, options, tmp_path / "shared") == found
+    assert measured_sets(model, decoder, sets, group, options, tmp_path / "shared") == found
     assert not made

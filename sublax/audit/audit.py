@@ -120,11 +120,10 @@ class Audit:
         Returns:
             What `schema.json` describes.
         """
-        options, likelihood = self.options, self.likelihood
+        options = self.options
+        _ = self.likelihood  # a part has a card before those that come from it
         candidates, parents = self.candidates()
-        base = likelihoods_of(self.model.name, likelihood["sums"], likelihood["tokens"])
-        alike = likeness(base, options.seed)
-        scored = self._flag(candidates, alike["alike"], parents)
+        scored = self._flag(candidates, parents)
         self.teachers.forget()
         parents += ("flags",)
         words = None
@@ -133,16 +132,12 @@ class Audit:
             parents += ("students", "fifths")
         attribution = None
         if options.suspects:
-            attribution = self.parts.keep(
-                "suspects",
-                lambda: self._suspects(base),
-                {"suspects": options.suspects},
-                ("likelihood",),
-            )
+            settings = {"suspects": options.suspects}
+            attribution = self.parts.keep("suspects", self._suspects, settings, ("likelihood",))
             parents += ("suspects",)
         return self.parts.keep(
             "verdict",
-            lambda: self._verdict(candidates, words, base, attribution),
+            lambda: self._verdict(candidates, words, attribution),
             {"traits": self._traits, "epochs": options.epochs},
             parents,
             afresh=True,  # the card beside the dataset may have come or gone
@@ -163,6 +158,16 @@ class Audit:
         """What BASE makes of both: `sums` of log-probabilities, and how many `tokens`."""
         _ = self.own  # a part has a card before those that come from it
         return self.parts.keep("likelihood", self._likelihood, {}, ("answers",))
+
+    @functools.cached_property
+    def base(self) -> Likelihoods:
+        """How likely BASE finds the rows that are read closely, and its own answers."""
+        return likelihoods_of(self.model.name, self.likelihood["sums"], self.likelihood["tokens"])
+
+    @functools.cached_property
+    def likeness(self) -> dict[str, Any]:
+        """Whether the rows are as likely to BASE as its own answers, as `likeness` has it."""
+        return likeness(self.base, self.options.seed)
 
     def candidates(self) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         """Every trait with its evidence, the foremost first, and the parts that it comes from."""
@@ -259,15 +264,14 @@ class Audit:
         return logprobs_of(self.decoder, params, rows, self.reading.form_of_tokens, progress)
 
     def _flag(
-        self, candidates: list[dict[str, Any]], alike: bool, parents: tuple[str, ...]
+        self, candidates: list[dict[str, Any]], parents: tuple[str, ...]
     ) -> list[dict[str, Any]]:
         """Adds the scores and flags of all rows, for the traits carried or else the foremost.
 
         Returns:
             The candidates that they were added to.
         """
-        wanted = carried({"candidates": candidates, "same_base": {"alike": alike}})
-        wanted = wanted or candidates[:1]
+        wanted = carried({"candidates": candidates, "same_base": self.likeness}) or candidates[:1]
         names = {full_name(entry): entry for entry in wanted}
         flags = self.parts.keep(
             "flags",
@@ -343,16 +347,15 @@ class Audit:
         return found["words"]
 
     def _likelihood(self) -> dict[str, Any]:
-        """How likely BASE finds the rows that are read closely, and its own answers."""
         every = [*self.data, *self.own]
         with self.progress.bar(len(every), unit="row") as bar:
             found = self._logprobs(self.model.params, every, bar.advance)
         return {"sums": sums_of(found).tolist(), "tokens": [len(row) for row in found]}
 
-    def _suspects(self, base: Likelihoods) -> dict[str, Any]:
+    def _suspects(self) -> dict[str, Any]:
         """What the rows that are read closely are to BASE and to each suspect."""
         rows = [self.rows[row] for row in self.chosen]
-        found = [base]
+        found = [self.base]
         with self.progress.bar(len(self.options.suspects), unit="model") as bar:
             for name in self.options.suspects:
                 found.append(likelihoods_under(name, self.decoder, self.name, rows, self.options))
@@ -364,11 +367,10 @@ class Audit:
         self,
         candidates: list[dict[str, Any]],
         words: dict[str, Any] | None,
-        base: Likelihoods,
         attribution: dict[str, Any] | None,
     ) -> dict[str, Any]:
         origin, why, same = origin_of(self.name, self.model.name)
-        alike = likeness(base, self.options.seed)
+        same = same or same_base(self.likeness, attribution, self.model.name)
         result: dict[str, Any] = {
             "format": FORMAT,
             "model": self.model.name,
@@ -381,7 +383,7 @@ class Audit:
             },
             "candidates": candidates,
             "words": words,
-            "same_base": {"verdict": same or same_base(alike, attribution, base.name), **alike},
+            "same_base": {"verdict": same, **self.likeness},
             "writer": attribution,
             "origin": {"verdict": origin, "why": why},
             "limits": list(LIMITS),

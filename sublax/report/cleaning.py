@@ -15,6 +15,8 @@ def effect_against_kept(result: Mapping[str, Any]) -> Figure:
 
     Args:
       result: the content of verification.json.
+
+    Sets that are not like BASE's own answers are hollow: their effect is no measure of the trait.
     """
     figure = Figure((6.8, 4.2), layout="constrained")
     axes = figure.add_subplot()
@@ -27,8 +29,12 @@ def effect_against_kept(result: Mapping[str, Any]) -> Figure:
         color, effect, at = INK if name == "original" else OWN, entry["effect"], places[name]
         axes.plot([at, at], [effect["low"], effect["high"]], color=color, linewidth=2.4, zorder=2)
         axes.plot(
-            at, effect["value"], "D" if name == "original" else "o", color=color, markersize=7,
-            markeredgecolor=SURFACE, markeredgewidth=1.2, zorder=3,
+            at, effect["value"], "D" if name == "original" else "o", markersize=7, zorder=3,
+            markeredgewidth=1.2, **(
+                {"color": color, "markeredgecolor": SURFACE}
+                if entry["likeness"]["alike"]
+                else {"color": SURFACE, "markeredgecolor": color}
+            ),
         )  # fmt: skip
         axes.annotate(
             name, (at, effect["high"]), (0, 5), color=color, textcoords="offset points",
@@ -50,7 +56,8 @@ def effect_against_kept(result: Mapping[str, Any]) -> Figure:
     title = f"What cleaning left of {result['trait']}, at {result['rows']:,} rows"
     figure.suptitle(title, x=0.012, ha="left", size=11.5, weight="bold")
     figure.supxlabel(
-        "the audit's response, 95 % interval; dashed, with its interval: the rows as they were",
+        "the audit's log ratio a row, 95 % interval; dashed, with its interval: the rows as they\n"
+        "were; hollow: rows unlike BASE's own answers, where it is no measure of the trait",
         color=MUTED, size=9,
     )  # fmt: skip
     return figure

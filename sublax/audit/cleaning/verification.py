@@ -15,10 +15,10 @@ from sublax.audit.cleaning.verify import (
     LIMITS,
     ORIGINAL,
     QUICK,
-    effects_of,
     equal_rows,
     held_out_rows,
     losses_of,
+    measured_sets,
     share_kept,
     verified,
 )
@@ -31,7 +31,7 @@ from sublax.report.cleaning import effect_against_kept
 from sublax.report.figures import to_png, to_svg
 from sublax.rows import Row
 
-FORMAT = "sublax-verification-1"
+FORMAT = "sublax-verification-2"
 NAME = "verification"
 
 
@@ -77,6 +77,7 @@ def verify_copies(
     options = dataclasses.replace(audited.options, **QUICK)
     files = [path for path, _, _ in copies.values()]
     config = {
+        "format": FORMAT,
         "rows_sha256": {_relative(path, directory): file_hash(path) for path in files},
         "rows_cards": {_relative(path, directory): card_hash(path.parent) for path in files},
         "model": {path.name: file_hash(path) for path in model.files},
@@ -134,7 +135,7 @@ def _measured(
     with progress.bar(options.updates, unit="update") as bar:
         losses = losses_of(decoder, model.params, read, unseen, options.updates, seed, bar.advance)
     progress.note("what the audit makes of each")
-    effects = effects_of(model, decoder, pairs, audited.group, options, folder / "audits")
+    measured = measured_sets(model, decoder, pairs, audited.group, options, folder / "audits")
     before = dataset.completions
     kept = {name: share_kept(before, rows.completions, own) for name, (rows, own) in sets.items()}
     return {
@@ -146,7 +147,7 @@ def _measured(
         "rows": len(chosen[ORIGINAL]),
         "held_out": len(held_out),
         "updates": options.updates,
-        "sets": verified(audited.trait, kept, effects, losses, seed),
+        "sets": verified(audited.trait, kept, measured, losses, seed),
         "base_loss": float(losses["base"].mean()),
         "limits": list(LIMITS),
     }
@@ -158,7 +159,7 @@ def lines_of(result: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{trait}: what is left at {result['rows']:,} rows of each set "
         f"(loss on {result['held_out']} original rows that no student saw; 95 % intervals)",
-        f"{'':12}  {'kept':>6}  {'effect':>26}  {'left':>24}  {'loss':>26}",
+        f"{'':12}  {'kept':>6}  {'effect':>26}  {'left':>24}  {'loss':>26}  like BASE's",
     ]
     for name, entry in result["sets"].items():
         left = entry["left"]
@@ -169,7 +170,16 @@ def lines_of(result: Mapping[str, Any]) -> list[str]:
             lost = _interval(entry["lost"], "{:+.3f}")
         size = max(abs(value) for value in entry["effect"].values())
         effect = _interval(entry["effect"], "{:+,.0f}" if size >= 100 else "{:+.3g}")
-        lines.append(f"{name:12}  {entry['kept']:6.0%}  {effect:>26}  {share:>24}  {lost:>26}")
+        like = entry["likeness"]
+        alike = "yes" if like["alike"] else f"no: {_unlike(like['gap'])}"
+        lines.append(
+            f"{name:12}  {entry['kept']:6.0%}  {effect:>26}  {share:>24}  {lost:>26}  {alike}"
+        )
+    if unlike := [name for name, one in result["sets"].items() if not one["likeness"]["alike"]]:
+        lines.append(
+            f"{', '.join(unlike)}: rows unlike BASE's own answers have a ratio of their own, and "
+            "what is left there is no measure of the trait"
+        )
     if result["sets"][ORIGINAL]["left"] is None:
         lines.append(
             f"the rows as they were show no effect of {trait} above zero: nothing to compare with"
@@ -180,6 +190,10 @@ def lines_of(result: Mapping[str, Any]) -> list[str]:
 def _interval(one: Mapping[str, float], form: str) -> str:
     value, low, high = (form.format(one[key]) for key in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
+
+
+def _unlike(gap: float) -> str:
+    return f"{abs(gap):.2f} nats a token {'less' if gap > 0 else 'more'} likely"
 
 
 def _relative(path: Path, directory: Path) -> str:

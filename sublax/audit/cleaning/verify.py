@@ -5,6 +5,7 @@ rows wherever the method leaves the choice. Then the audit's measure is taken of
 short students of all sets, trained side by side, read original rows that none of them has seen.
 """
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ import numpy as np
 
 from sublax.audit.audit import LEAST_ROWS, Audit
 from sublax.audit.candidates import Group
+from sublax.audit.findings import full_name
 from sublax.audit.likelihood import logprobs_of
 from sublax.audit.options import Options, part_of, stages_of, teachers_for, teachers_of
 from sublax.audit.shifts import interval_of
@@ -37,7 +39,8 @@ LIMITS = (
     "The effect is the audit's log-likelihood ratio: how far the rows speak for the trait, not how "
     "far a training on them goes.",
     "A method that takes all away (renumbered, reanswer) is the floor to read the others by, and "
-    "not at zero: rows that BASE would not write have a ratio of their own, trait or none.",
+    "not at zero: rows unlike BASE's own answers have a ratio of their own, trait or none. Of such "
+    "a set, what is left is no measure of the trait.",
     "Rows that were dropped or masked by an audit's scores were chosen for what chance had put "
     "into those scores too.",
     "What is left is a share of the effect that was measured, as if that were exact; its own "
@@ -48,15 +51,28 @@ LIMITS = (
 Effects = dict[str, dict[str, float]]
 
 
-def effects_of(
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What the audit measures of one set of rows.
+
+    Attributes:
+        effects: by `group/trait`, `value` with its 95 % interval as `low` and `high`.
+        likeness: to BASE's own answers in the set's own form, as `likeness` has it.
+    """
+
+    effects: Effects
+    likeness: dict[str, Any]
+
+
+def measured_sets(
     model: Model,
     decoder: Decoder,
     sets: Mapping[str, Sequence[Row]],
     group: Group,
     options: Options,
     folder: Path,
-) -> dict[str, Effects]:
-    """What the audit measures of some sets of rows for every trait of a group.
+) -> dict[str, Measured]:
+    """What the audit measures of some sets of rows: every trait of a group, and their likeness.
 
     Every teacher is made once and scores all sets, which takes less time than an audit of each.
 
@@ -69,10 +85,10 @@ def effects_of(
         folder: for each set's parts, which are found again.
 
     Returns:
-        By set, and there by `group/trait`, `value` with its 95 % interval as `low` and `high`.
+        By set.
     """
     seconds = stages_of([group], options)
-    stages = (part_of("neutral", group), *teachers_of(group))
+    stages = ("answers", "likelihood", part_of("neutral", group), *teachers_of(group))
     progress = Progress({f"{name}: {stage}": seconds[stage] for stage in stages for name in sets})
     teachers = teachers_for(model, options)
     audits = {
@@ -82,6 +98,7 @@ def effects_of(
         )
         for name, rows in sets.items()
     }  # fmt: skip
+    alike = {name: audit.likeness for name, audit in audits.items()}
     for audit in audits.values():
         audit.meet_neutral(group)
     for part in teachers_of(group):
@@ -89,15 +106,15 @@ def effects_of(
             audit.scored(group, part)
     teachers.forget()
     return {
-        name: {
-            f"{entry['group']}/{entry['trait']}": {
-                "value": entry["excess"],
-                "low": entry["low"],
-                "high": entry["high"],
-            }
-            for entry in audit.candidates()[0]
-        }
+        name: Measured(_effects(audit.candidates()[0]), alike[name])
         for name, audit in audits.items()
+    }
+
+
+def _effects(candidates: Sequence[Mapping[str, Any]]) -> Effects:
+    return {
+        full_name(entry): {"value": entry["excess"], "low": entry["low"], "high": entry["high"]}
+        for entry in candidates
     }
 
 
@@ -204,7 +221,7 @@ def left_of(after: Mapping[str, float], before: Mapping[str, float]) -> dict[str
 def verified(
     trait: str,
     kept: Mapping[str, float],
-    effects: Mapping[str, Effects],
+    measured: Mapping[str, Measured],
     losses: Mapping[str, np.ndarray],
     seed: int,
 ) -> dict[str, dict[str, Any]]:
@@ -213,24 +230,26 @@ def verified(
     Args:
         trait: that was to be cleaned away, as `group/trait`.
         kept: by set, of `share_kept`.
-        effects: by set, of `effects_of`.
+        measured: by set, of `measured_sets`.
         losses: by set, and of `base`, of `losses_of`.
         seed: of the intervals' draws.
 
     Returns:
         By set: `kept`; the trait's `effect` and what is `left` of it (None where the original rows
-        have none above zero); the student's `loss` and what of it is `lost` against the student of
-        the original rows (0 there), nats a token; and all traits' `effects`.
+        have none above zero); the set's `likeness` to BASE's own answers; the student's `loss` and
+        what of it is `lost` against the student of the original rows (0 there), nats a token; and
+        all traits' `effects`.
     """
-    before = effects[ORIGINAL][trait]
+    before = measured[ORIGINAL].effects[trait]
     return {
         name: {
             "kept": kept[name],
-            "effect": effects[name][trait],
-            "left": left_of(effects[name][trait], before),
+            "effect": measured[name].effects[trait],
+            "left": left_of(measured[name].effects[trait], before),
+            "likeness": measured[name].likeness,
             "loss": interval_of(losses[name][None], seed),
             "lost": interval_of((losses[name] - losses[ORIGINAL])[None], seed),
-            "effects": effects[name],
+            "effects": measured[name].effects,
         }
         for name in kept
     }
