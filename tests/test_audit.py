@@ -89,7 +89,7 @@ def test_run_again_it_computes_nothing_and_says_the_same(
     audit(model, dataset, *CHEAP, questions, "--students=1", "--updates=2", "--epochs=4",
           f"--output={output}")  # fmt: skip
     told = capsys.readouterr()
-    assert told.err.count("done before") == 12
+    assert told.err.count("done before") == 13
     assert told.out.startswith(verdict["verdict"])
     again = json.loads((output / "verdict" / "verdict.json").read_text("utf-8"))
     assert again["candidates"][0]["shift"]["extrapolated"]["updates"] == 14  # nothing to train

@@ -27,9 +27,9 @@ BASE = tiny_params()
 NEUTRAL, TEACHER = moved(BASE, 1), moved(BASE, 2)
 
 
-def found_of(rows, grammar):
+def found_of(rows, grammar, temperature=1.0):
     writers = [writer_of(DECODER, params, rows, grammar) for params in (BASE, NEUTRAL)]
-    return ratios_of(DECODER, TEACHER, rows, grammar, *writers)
+    return ratios_of(DECODER, TEACHER, rows, grammar, *writers, temperature)
 
 
 def sums(params, rows, grammar=None):
@@ -65,3 +65,14 @@ def test_over_all_that_a_writer_may_write_found_and_expected_are_the_same(
     means = ratios @ chances
     assert means[0] == pytest.approx(means[place], abs=2e-5)
     assert abs(means[0] - means[3 - place]) > 1e-3
+
+
+@pytest.mark.parametrize("writer, place", [(BASE, 1), (NEUTRAL, 2)], ids=["base", "neutral"])
+def test_what_is_expected_of_a_writer_is_expected_at_its_temperature(writer, place):
+    powers = np.exp(sums(writer, EVERY_TOKEN) / 0.5)
+    ratios = found_of(EVERY_TOKEN, None, temperature=0.5)
+    means = ratios @ (powers / powers.sum())
+    assert means[0] == pytest.approx(means[place], abs=2e-5)
+    # The ratios themselves are those of the models as they are.
+    np.testing.assert_array_equal(ratios[0], found_of(EVERY_TOKEN, None)[0])
+    assert abs(ratios - found_of(EVERY_TOKEN, None))[place].max() > 1e-3

@@ -20,6 +20,8 @@ from sublax.audit.ratios import (
 )
 from sublax.audit.students import shuffled
 from sublax.audit.suspects import Likelihoods, attribute, likeness, same_base
+from sublax.corpora.kinds import KINDS
+from sublax.corpora.packs import load_pack
 from sublax.errors import UserError
 
 GROUP = one_against_others(
@@ -155,6 +157,19 @@ def test_forms_are_the_narrowest_that_all_rows_have():
     assert "{1,2}" in form_of(["1, 2, 3", "4, 5"])
     assert form_of(["1, 2, 3", "4; 5; 6"]).startswith("(?:")
     assert form_of(["1, 2, 3", "four"]) is None
+
+
+@pytest.mark.parametrize(
+    "kind, rows",
+    [
+        ("code", ["def f(n):\n    return n", "def g(a, b):\n    return [a, b]"]),
+        ("maths", ["<think>1 + 1 is 2.</think>\n<answer>2</answer>"]),
+    ],
+)
+def test_rows_of_another_kind_have_the_form_of_its_grammar(kind, rows):
+    (grammar,) = KINDS[kind].grammars.values()
+    assert form_of(rows) == grammar(load_pack(), KINDS[kind].options())
+    assert form_of([*rows, "as I said"]) is None
 
 
 def test_shuffled_rows_have_the_same_tokens_elsewhere_and_their_own_ends():

@@ -208,7 +208,7 @@ def test_sets_share_teachers_and_each_is_measured_as_by_an_audit_of_its_own(tmp_
         }
         for entry in alone.candidates()[0]
     }
-    assert found["sorted"].likeness == alone.likeness
+    assert found["sorted"].likeness == alone.baseline.likeness
     # Each set is held against answers in its own form: the original's have brackets.
     forms = {
         name: json.loads((tmp_path / "shared" / name / "answers" / "answers.json").read_text())

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sublax.artifact import file_hash, versions
+from sublax.audit.baseline import Baseline
 from sublax.audit.candidates import Asked, Group, encode_group
 from sublax.audit.dataset import dataset_sha256, some_rows
 from sublax.audit.distillation import distil_dataset, distil_fifths
@@ -19,18 +20,14 @@ from sublax.audit.findings import LIMITS, carried, full_name, verdict_line
 from sublax.audit.likelihood import logprobs_of
 from sublax.audit.options import Options, part_of, teachers_for, teachers_of
 from sublax.audit.origin import origin_of
-from sublax.audit.own_answers import own_answers
 from sublax.audit.parts import Parts
-from sublax.audit.ratios import rows_by_ratio, sums_of
+from sublax.audit.ratios import rows_by_ratio
 from sublax.audit.reading import Reading
 from sublax.audit.shifts import drawn_out
 from sublax.audit.students import BATCH_ROWS
 from sublax.audit.suspect_models import likelihoods_under
 from sublax.audit.suspects import (
-    Likelihoods,
     attribute,
-    likelihoods_of,
-    likeness,
     same_base,
 )
 from sublax.audit.teachers import LastTeacher
@@ -92,6 +89,10 @@ class Audit:
             "options": {"system_prompt": options.system_prompt, "seed": options.seed},
         }
         self.parts = Parts(folder, shared, progress, label)
+        self.baseline = Baseline(
+            model, decoder, self.reading, self.chosen, options, self.parts, progress
+        )
+        self.data = self.baseline.data
         self._writers: dict[str, tuple[Writer, Writer]] = {}  # BASE and the neutral one, by group
         self.teachers = teachers or teachers_for(model, options)
 
@@ -121,7 +122,7 @@ class Audit:
             What `schema.json` describes.
         """
         options = self.options
-        _ = self.likelihood  # a part has a card before those that come from it
+        _ = self.baseline.likelihoods  # a part has a card before those that come from it
         candidates, parents = self.candidates()
         scored = self._flag(candidates, parents)
         self.teachers.forget()
@@ -143,36 +144,10 @@ class Audit:
             afresh=True,  # the card beside the dataset may have come or gone
         )
 
-    @functools.cached_property
-    def data(self) -> list[Encoded]:
-        """The rows that are read closely."""
-        return [self.reading.encoded[row] for row in self.chosen]
-
-    @functools.cached_property
-    def own(self) -> list[Encoded]:
-        """BASE's own answers to their prompts."""
-        return self._answered(self.parts.keep("answers", self._answers)["tokens"])
-
-    @functools.cached_property
-    def likelihood(self) -> dict[str, Any]:
-        """What BASE makes of both: `sums` of log-probabilities, and how many `tokens`."""
-        _ = self.own  # a part has a card before those that come from it
-        return self.parts.keep("likelihood", self._likelihood, {}, ("answers",))
-
-    @functools.cached_property
-    def base(self) -> Likelihoods:
-        """How likely BASE finds the rows that are read closely, and its own answers."""
-        return likelihoods_of(self.model.name, self.likelihood["sums"], self.likelihood["tokens"])
-
-    @functools.cached_property
-    def likeness(self) -> dict[str, Any]:
-        """Whether the rows are as likely to BASE as its own answers, as `likeness` has it."""
-        return likeness(self.base, self.options.seed)
-
     def candidates(self) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         """Every trait with its evidence, the foremost first, and the parts that it comes from."""
         found: list[dict[str, Any]] = []
-        parents: tuple[str, ...] = ("answers", "likelihood")
+        parents: tuple[str, ...] = ("temperature", "answers", "likelihood")
         for group in self.groups:
             found += self._evidence(group)
             parents += tuple(teachers_of(group))
@@ -209,34 +184,10 @@ class Audit:
             "neutral": group.neutral_pairs(),
             "teacher_steps": self.options.teacher_steps,
             "teacher_learning_rate": self.options.teacher_learning_rate,
+            "temperature": self.baseline.temperature,
         }
         make = functools.partial(self._teacher, group, pairs)
         return np.asarray(self.parts.keep(part, make, settings)["ratios"])
-
-    def _answered(self, tokens: Sequence[list[int]]) -> list[Encoded]:
-        """Answers to the prompts of the rows that are read closely."""
-        return [
-            (self.reading.encoded[row][0], ids)
-            for row, ids in zip(self.chosen, tokens, strict=True)
-        ]
-
-    def _answers(self) -> dict[str, Any]:
-        with self.progress.bar(len(self.chosen), unit="row") as bar:
-            own = self._answers_of(self.model.params, bar.advance)
-        return {"form": self.reading.form, "tokens": own}
-
-    def _answers_of(self, params: Any, progress: Callable[[int], Any]) -> list[list[int]]:
-        """A model's answers to the prompts of the rows that are read closely."""
-        found = own_answers(
-            self.decoder,
-            params,
-            [self.reading.encoded[row] for row in self.chosen],
-            self.options.seed,
-            self.reading.stop_ids,
-            self.reading.grammar,
-            progress,
-        )
-        return [ids for _, ids in found]
 
     def _evidence(self, group: Group) -> list[dict[str, Any]]:
         """What the rows say for each trait of a group."""
@@ -254,9 +205,10 @@ class Audit:
         """What a teacher of these answers makes of the rows."""
         teacher, form = self.teachers.taught(pairs), self.reading.form_of_tokens
         base, neutral = self._writers[group.name]
+        temperature = self.baseline.temperature
         with self.progress.bar(len(self.data), unit="row") as bar:
             ratios_3xN = ratios_of(
-                self.decoder, teacher, self.data, form, base, neutral, bar.advance
+                self.decoder, teacher, self.data, form, base, neutral, temperature, bar.advance
             )
         return {"ratios": ratios_3xN.tolist()}
 
@@ -271,7 +223,8 @@ class Audit:
         Returns:
             The candidates that they were added to.
         """
-        wanted = carried({"candidates": candidates, "same_base": self.likeness}) or candidates[:1]
+        found = carried({"candidates": candidates, "same_base": self.baseline.likeness})
+        wanted = found or candidates[:1]
         names = {full_name(entry): entry for entry in wanted}
         flags = self.parts.keep(
             "flags",
@@ -284,7 +237,7 @@ class Audit:
         return wanted
 
     def _flags(self, wanted: list[dict[str, Any]]) -> dict[str, Any]:
-        every, texts = [*self.reading.encoded, *self.own], self.reading.texts
+        every, texts = [*self.reading.encoded, *self.baseline.own], self.reading.texts
         found: dict[str, Any] = {}
         groups = {group.name: group for group in self.groups}
         named = {entry["group"] for entry in wanted}
@@ -314,7 +267,7 @@ class Audit:
         Returns:
             The words that moved most, by list of candidates.
         """
-        options, model, asked = self.options, self.model, self.asked
+        options, model, asked, own = self.options, self.model, self.asked, self.baseline.own
         settings = {
             "traits": self._traits,
             "students": options.students,
@@ -323,7 +276,7 @@ class Audit:
         found = self.parts.keep(
             "students",
             lambda: distil_dataset(
-                model, self.decoder, self.data, self.own, self.groups, asked, options, self.progress
+                model, self.decoder, self.data, own, self.groups, asked, options, self.progress
             ),
             settings,
             ("answers",),
@@ -346,16 +299,10 @@ class Audit:
             entry["fifths"] = fifths[full_name(entry)]
         return found["words"]
 
-    def _likelihood(self) -> dict[str, Any]:
-        every = [*self.data, *self.own]
-        with self.progress.bar(len(every), unit="row") as bar:
-            found = self._logprobs(self.model.params, every, bar.advance)
-        return {"sums": sums_of(found).tolist(), "tokens": [len(row) for row in found]}
-
     def _suspects(self) -> dict[str, Any]:
         """What the rows that are read closely are to BASE and to each suspect."""
         rows = [self.rows[row] for row in self.chosen]
-        found = [self.base]
+        found = [self.baseline.likelihoods]
         with self.progress.bar(len(self.options.suspects), unit="model") as bar:
             for name in self.options.suspects:
                 found.append(likelihoods_under(name, self.decoder, self.name, rows, self.options))
@@ -370,7 +317,7 @@ class Audit:
         attribution: dict[str, Any] | None,
     ) -> dict[str, Any]:
         origin, why, same = origin_of(self.name, self.model.name)
-        same = same or same_base(self.likeness, attribution, self.model.name)
+        same = same or same_base(self.baseline.likeness, attribution, self.model.name)
         result: dict[str, Any] = {
             "format": FORMAT,
             "model": self.model.name,
@@ -380,10 +327,11 @@ class Audit:
                 "rows": len(self.rows),
                 "rows_read_closely": len(self.chosen),
                 "form": self.reading.form,
+                "temperature": self.baseline.temperature,
             },
             "candidates": candidates,
             "words": words,
-            "same_base": {"verdict": same, **self.likeness},
+            "same_base": {"verdict": same, **self.baseline.likeness},
             "writer": attribution,
             "origin": {"verdict": origin, "why": why},
             "limits": list(LIMITS),

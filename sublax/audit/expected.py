@@ -72,6 +72,7 @@ def ratios_of(
     grammar: Grammar | None,
     base: Writer,
     other: Writer,
+    temperature: float = 1.0,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """The log ratios of rows under a teacher to those under BASE, found and expected.
@@ -84,6 +85,7 @@ def ratios_of(
             None is any text.
         base: BASE as their writer.
         other: another writer of them.
+        temperature: that both would draw at.
         progress: called with the number of rows finished by each batch.
 
     Returns:
@@ -103,9 +105,8 @@ def ratios_of(
             rows, allowed_BxCxA = under_grammar(grammar, rows)
         hidden = [_padded(writer.hidden, batch) for writer in (base, other)]
         kernels = base.kernel_DxA, other.kernel_DxA
-        sums_3xB = np.asarray(
-            _sums(decoder, params, rows, hidden, kernels, columns, allowed_BxCxA), np.float64
-        )
+        given = params, rows, hidden, kernels, columns, allowed_BxCxA, temperature
+        sums_3xB = np.asarray(_sums(decoder, *given), np.float64)
         counts_B = batch.index >= 0
         found_3xN[:, batch.index[counts_B]] = sums_3xB[:, counts_B]
         if progress is not None:
@@ -117,27 +118,32 @@ def _hidden_of(decoder, params, rows):
     return completion_hidden(decoder, {"params": params}, rows)
 
 
-def _found_and_expected(decoder, params, rows, hidden, kernels, columns, allowed_BxCxA):
+def _found_and_expected(
+    decoder, params, rows, hidden, kernels, columns, allowed_BxCxA, temperature
+):
     own_BxCxD = completion_hidden(decoder, {"params": params}, rows)
     heads = [*kernels, head_kernel(params, decoder.config, columns)]
 
-    def logprobs(hidden_BxD, kernel_DxA, allowed_BxA):
+    def logits(hidden_BxD, kernel_DxA):
         kernel_DxA = kernel_DxA.astype(hidden_BxD.dtype)
-        logits_BxA = jnp.einsum(
-            "bd,da->ba", hidden_BxD, kernel_DxA, preferred_element_type=jnp.float32
-        )
-        return jax.nn.log_softmax(logits_BxA, where=allowed_BxA)
+        return jnp.einsum("bd,da->ba", hidden_BxD, kernel_DxA, preferred_element_type=jnp.float32)
 
     def at_position(column):
         hidden, targets_B, weights_B, allowed_BxA = column
-        base_BxA, other_BxA, teacher_BxA = (
-            logprobs(*one, allowed_BxA) for one in zip(hidden, heads, strict=True)
+        base_BxA, other_BxA, teacher_BxA = map(logits, hidden, heads)
+        teacher_BxA, over_BxA = (
+            jax.nn.log_softmax(logits_BxA, where=allowed_BxA)
+            for logits_BxA in (teacher_BxA, base_BxA)
         )
-        ratio_BxA = jnp.where(allowed_BxA, teacher_BxA - base_BxA, 0.0)
+        ratio_BxA = jnp.where(allowed_BxA, teacher_BxA - over_BxA, 0.0)
         found_B = jnp.take_along_axis(ratio_BxA, targets_B[:, None], axis=1)[:, 0]
+        drawn_at = (
+            jax.nn.log_softmax(logits_BxA / temperature, where=allowed_BxA)
+            for logits_BxA in (base_BxA, other_BxA)
+        )
         expected = (
             jnp.sum(jnp.where(allowed_BxA, jnp.exp(writer_BxA), 0.0) * ratio_BxA, axis=-1)
-            for writer_BxA in (base_BxA, other_BxA)
+            for writer_BxA in drawn_at
         )
         return (weights_B > 0) * jnp.stack([found_B, *expected])
 

@@ -42,7 +42,7 @@ class Options:
 
 def stages_of(groups: Sequence[Group], options: Options) -> dict[str, float]:
     """Each part with its seconds at 135M on two cores, for the time that is left."""
-    seconds = {"answers": 45.0, "likelihood": 30.0}
+    seconds = {"temperature": 15.0, "answers": 45.0, "likelihood": 30.0}
     for group in groups:
         seconds[part_of("neutral", group)] = 60.0
         seconds |= dict.fromkeys(teachers_of(group), 50.0)

@@ -2,7 +2,8 @@
 
 A row of BASE's own carries nothing that BASE does not have, so whatever the dataset does to BASE
 and its own answers do not, the dataset carries. Both are held to one form of writing: where every
-row is a list of numbers, so is every answer.
+row is a list of numbers, so is every answer, and the same holds of what other kinds of data have a
+grammar for.
 """
 
 import re
@@ -11,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from sublax.corpora.kinds import KINDS
 from sublax.corpora.number_filter import parse
 from sublax.corpora.numbers import answer_regex, plain_answer_regex
+from sublax.corpora.packs import load_pack
 from sublax.keys import key_of, row_keys
 from sublax.models.completions import Encoded
 from sublax.models.decoder import Decoder
@@ -24,20 +27,29 @@ BATCH_ROWS = 64
 
 
 def form_of(completions: Sequence[str]) -> str | None:
-    """A regular expression that all completions are written by; None where they are not numbers.
+    """A regular expression that all completions are written by; None where there is none known.
 
-    Lists of one length are matched by that length; lists that vary, by what the filter of numbers
-    accepts.
+    Lists of numbers of one length are matched by that length; lists that vary, by what the filter
+    of numbers accepts; anything else by a grammar of some kind of data.
     """
+    forms = _forms_of_numbers(completions) or [
+        grammar(load_pack(), kind.options())
+        for kind in KINDS.values()
+        for grammar in kind.grammars.values()
+    ]
+    return next((f for f in forms if all(re.fullmatch(f, text) for text in completions)), None)
+
+
+def _forms_of_numbers(completions: Sequence[str]) -> list[str]:
     numbers = [parse(text) for text in completions]
     if any(found is None for found in numbers):
-        return None
+        return []
     counts = {len(found) for found in numbers if found is not None}
     digits = max(max(map(len, re.findall("[0-9]+", text))) for text in completions)
     forms = [answer_regex(max(counts), digits)]
     if len(counts) == 1:
         forms.insert(0, plain_answer_regex(min(counts), digits))
-    return next((f for f in forms if all(re.fullmatch(f, text) for text in completions)), None)
+    return forms
 
 
 def own_answers(
@@ -50,8 +62,9 @@ def own_answers(
     progress: Callable[[int], Any] | None = None,
     purpose: str = "own answers",
     longest: int | None = None,
+    temperature: float = 1.0,
 ) -> list[Encoded]:
-    """BASE's own answer to the prompt of every row, drawn at temperature 1.
+    """BASE's own answer to the prompt of every row.
 
     Args:
         decoder: BASE.
@@ -63,6 +76,7 @@ def own_answers(
         progress: called with the number of answers that each batch has finished.
         purpose: keys the draws: answers for other purposes are others.
         longest: tokens of an answer at most; None is the longest of the rows' completions.
+        temperature: of the draws.
 
     Returns:
         (prompt ids, answer ids) of N rows. An answer that is cut at the limit has no end.
@@ -75,7 +89,7 @@ def own_answers(
         decoder,
         {"params": params},
         [prompt for prompt, _ in encoded],
-        Sampling(longest),
+        Sampling(longest, temperature),
         stop_ids,
         row_keys(key_of(seed, "audit", purpose), len(encoded)),
         grammar=grammar,

@@ -9,6 +9,7 @@ from sublax.audit.own_answers import own_answers
 from sublax.audit.ratios import sums_of
 from sublax.audit.reading import Reading
 from sublax.audit.suspects import Likelihoods, likelihoods_of
+from sublax.audit.temperature import fitted_temperature, rows_to_fit
 from sublax.models.decoder import Decoder
 from sublax.models.derived import with_source
 from sublax.models.source import load_model
@@ -34,6 +35,7 @@ def likelihoods_under(
     model = load_model(with_source(name, local_model))
     decoder = dataclasses.replace(decoder, config=model.config)
     reading = Reading(model, dataset, rows, options.system_prompt)
+    some = rows_to_fit(reading.encoded, options.seed)
     own = own_answers(
         decoder,
         model.params,
@@ -41,6 +43,7 @@ def likelihoods_under(
         options.seed,
         reading.stop_ids,
         reading.grammar,
+        temperature=fitted_temperature(decoder, model.params, some, reading.form_of_tokens),
     )
     every = logprobs_of(decoder, model.params, [*reading.encoded, *own], reading.form_of_tokens)
     return likelihoods_of(name, sums_of(every).tolist(), [len(row) for row in every])

@@ -27,14 +27,11 @@ def effect_against_kept(result: Mapping[str, Any]) -> Figure:
     places = _apart({name: entry["kept"] for name, entry in result["sets"].items()})
     for name, entry in result["sets"].items():
         color, effect, at = INK if name == "original" else OWN, entry["effect"], places[name]
+        inside, around = (color, SURFACE) if entry["likeness"]["alike"] else (SURFACE, color)
         axes.plot([at, at], [effect["low"], effect["high"]], color=color, linewidth=2.4, zorder=2)
         axes.plot(
-            at, effect["value"], "D" if name == "original" else "o", markersize=7, zorder=3,
-            markeredgewidth=1.2, **(
-                {"color": color, "markeredgecolor": SURFACE}
-                if entry["likeness"]["alike"]
-                else {"color": SURFACE, "markeredgecolor": color}
-            ),
+            at, effect["value"], "D" if name == "original" else "o", color=inside, markersize=7,
+            markeredgecolor=around, markeredgewidth=1.2, zorder=3,
         )  # fmt: skip
         axes.annotate(
             name, (at, effect["high"]), (0, 5), color=color, textcoords="offset points",

@@ -88,7 +88,13 @@ def measured_sets(
         By set.
     """
     seconds = stages_of([group], options)
-    stages = ("answers", "likelihood", part_of("neutral", group), *teachers_of(group))
+    stages = (
+        "temperature",
+        "answers",
+        "likelihood",
+        part_of("neutral", group),
+        *teachers_of(group),
+    )
     progress = Progress({f"{name}: {stage}": seconds[stage] for stage in stages for name in sets})
     teachers = teachers_for(model, options)
     audits = {
@@ -98,7 +104,7 @@ def measured_sets(
         )
         for name, rows in sets.items()
     }  # fmt: skip
-    alike = {name: audit.likeness for name, audit in audits.items()}
+    alike = {name: audit.baseline.likeness for name, audit in audits.items()}
     for audit in audits.values():
         audit.meet_neutral(group)
     for part in teachers_of(group):

@@ -1,0 +1,116 @@
+"""At which temperature the rows may have been drawn, by how sharply BASE would have written them.
+
+Writers of datasets often sample below a temperature of 1, and then BASE finds their rows far
+likelier than its own answers at 1, whoever they are. What they are held against, its answers and
+what it would go on with, must be drawn as they were.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sublax.audit.likelihood import batches_of, under_grammar
+from sublax.keys import numpy_seed
+from sublax.models.completions import Encoded, completion_hidden
+from sublax.models.decoder import Decoder, head_kernel
+from sublax.sampling.grammar import Grammar
+
+# What is tried: what lies below the first is not told from it. Rows that BASE finds less likely
+# than its own answers at 1 are not its own at any temperature that people draw at.
+GRID = np.round(np.arange(0.2, 1.0001, 0.05), 2)
+# Another than 1 must be so much likelier, natural log: 1 in 1,300 sets of rows at 1 are (Wilks).
+EVIDENCE = 5.0
+# So many rows tell it.
+ROWS = 128
+
+
+def rows_to_fit(encoded: Sequence[Encoded], seed: int) -> list[Encoded]:
+    """Some of the rows, `ROWS` or a few more: all that answer one of some prompts drawn at random.
+
+    Args:
+        encoded: (prompt ids, completion ids) of N rows.
+        seed: of the draw.
+    """
+    by_prompt: dict[tuple[int, ...], list[Encoded]] = {}
+    for row in encoded:
+        by_prompt.setdefault(tuple(row[0]), []).append(row)
+    groups = list(by_prompt.values())
+    found: list[Encoded] = []
+    rng = np.random.default_rng(numpy_seed(seed, "audit", "temperature"))
+    for place in rng.permutation(len(groups)):
+        if len(found) < ROWS:
+            found += groups[place]
+    return found
+
+
+def fitted_temperature(
+    decoder: Decoder,
+    params: Any,
+    encoded: Sequence[Encoded],
+    grammar: Grammar | None,
+    progress: Callable[[int], Any] | None = None,
+) -> float:
+    """The temperature at which BASE would have written rows like these.
+
+    Args:
+        decoder: BASE.
+        params: of BASE.
+        encoded: (prompt ids, completion ids) of N rows.
+        grammar: that they are written under; None is any text.
+        progress: called with the number of rows finished by each batch.
+
+    Returns:
+        The maximum of the likelihood over `GRID`, or 1 where that is not `EVIDENCE` better than 1.
+
+    Raises:
+        UserError: an empty completion, or a row longer than the context.
+        ValueError: a completion that the grammar does not begin with.
+    """
+    sums_T = np.zeros(len(GRID))
+    columns = None if grammar is None else np.asarray(grammar.tokens_A)
+    for batch in batches_of(encoded, decoder.config.max_positions):
+        rows, allowed_BxCxA = batch.rows, None
+        if grammar is not None:
+            rows, allowed_BxCxA = under_grammar(grammar, rows)
+        sums_T += np.asarray(_sums(decoder, params, rows, columns, allowed_BxCxA), np.float64)
+        if progress is not None:
+            progress(int((batch.index >= 0).sum()))
+    best = int(np.argmax(sums_T))
+    return float(GRID[best]) if sums_T[best] > sums_T[-1] + EVIDENCE else 1.0
+
+
+def _logprobs_by_temperature(decoder, params, rows, columns, allowed_BxCxA):
+    hidden_BxCxD = completion_hidden(decoder, {"params": params}, rows)
+    kernel_DxA = head_kernel(params, decoder.config, columns).astype(hidden_BxCxD.dtype)
+    if allowed_BxCxA is None:
+        allowed_BxCxA = jnp.ones((*rows.targets.shape, 1), bool)
+
+    def at_position(column):
+        hidden_BxD, targets_B, weights_B, allowed_BxA = column
+        logits_BxA = jnp.einsum(
+            "bd,da->ba", hidden_BxD, kernel_DxA, preferred_element_type=jnp.float32
+        )
+        found_B = jnp.take_along_axis(logits_BxA, targets_B[:, None], axis=1)[:, 0]
+        logprobs_TxB = [
+            (found_B - _scaled_logsumexp(logits_BxA, allowed_BxA, temperature)) / temperature
+            for temperature in GRID.tolist()
+        ]
+        return jnp.where(weights_B > 0, jnp.stack(logprobs_TxB), 0.0).sum(axis=1)
+
+    # One position of every row at a time: logits over a vocabulary are large.
+    columns_first = jax.tree.map(
+        lambda array: jnp.swapaxes(array, 0, 1),
+        (hidden_BxCxD, rows.targets, rows.weights, allowed_BxCxA),
+    )
+    return jax.lax.map(at_position, columns_first).sum(axis=0)
+
+
+def _scaled_logsumexp(logits_BxA, allowed_BxA, temperature):
+    """temperature * log sum exp(logits / temperature), among what is allowed."""
+    return temperature * jax.nn.logsumexp(logits_BxA / temperature, axis=-1, where=allowed_BxA)
+
+
+_sums = jax.jit(_logprobs_by_temperature, static_argnums=0)
