@@ -3,11 +3,11 @@ r"""The audit on data whose writers are known: what it names, at which dose, bes
     python -m benchmarks.audit --workdir=runs/text_alone --output=runs/audit \
       --page=docs/audit-results.md
 
-Reads the corpora that a run of configs/text_alone.py wrote, each by a teacher that the audit does
-not know: made from other questions, in another order. Beside these stand rows that carry nothing:
-the run's control's, BASE's own, those of BASE under noise (another model), primes and telephone
-numbers. The audit's teachers are made once and score all of them; what they made of rows is kept in
---output, and a run that was stopped goes on from there.
+Reads the corpora that a run wrote, of any kind, each by a teacher that the audit does not know:
+made from other questions, in another order. Beside these stand rows that carry nothing: the run's
+control's, BASE's own, those of BASE under noise (another model), and odd ones (odd_rows.py). The
+audit's teachers are made once and score all of them; what they made of rows is kept in --output,
+and a run that was stopped goes on from there.
 """
 
 import argparse
@@ -21,31 +21,30 @@ import numpy as np
 
 from benchmarks.audit_judge import Measured, judged
 from benchmarks.audit_page import page
+from benchmarks.audit_sets import make_sets, read_corpora, sizes_of
 from benchmarks.kept import kept
-from benchmarks.odd_rows import odd_rows
 from sublax.audit.candidates import named_groups
-from sublax.audit.expected import ratios_of, writer_of
+from sublax.audit.expected import Writer, ratios_of, writer_of
 from sublax.audit.likelihood import logprobs_of
-from sublax.audit.own_answers import own_answers
 from sublax.audit.ratios import sums_of
-from sublax.audit.reading import Reading
 from sublax.audit.teachers import LastTeacher
 from sublax.models.decoder import Decoder
 from sublax.models.derived import with_source
 from sublax.models.source import load_model
 from sublax.progress import Progress
-from sublax.rows import read_rows
 from sublax.store import local_model
 
 
 def main() -> None:
     """Scores what is not scored yet, and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--workdir", required=True, help="of `sublax run --config=text_alone.py`")
+    parser.add_argument("--workdir", required=True, help="of a run whose corpora are audited")
     parser.add_argument("--output", required=True, help="folder for what teachers made of rows")
     parser.add_argument("--page", help="the Markdown page")
     parser.add_argument("--rows", type=int, default=320, help="of each set (320)")
     parser.add_argument("--first", type=int, default=0, help="rows of each corpus to pass over (0)")
+    parser.add_argument("--answers", type=int, default=4, help="of each writer, a prompt (4)")
+    parser.add_argument("--made-by", default="", help="the run's config and overrides, as told")
     parser.add_argument(
         "--teachers", type=int, default=12, help="of the twelve candidates, in their order (12)"
     )
@@ -53,12 +52,20 @@ def main() -> None:
     args = parser.parse_args()
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
-    measured = measure(Path(args.workdir), folder, args.first, args.rows, args.teachers, args.seed)
-    config = json.loads((Path(args.workdir) / "config.json").read_text("utf-8"))
+    workdir = Path(args.workdir)
+    measured = measure(
+        workdir, folder, args.first, args.rows, args.answers, args.teachers, args.seed
+    )
+    config = json.loads((workdir / "config.json").read_text("utf-8"))
     result = judged(measured, args.seed) | {
         "first": args.first,
         "seed": args.seed,
+        "answers": args.answers,
+        "made_by": args.made_by,
         "writers": config["seed"],
+        "kind": config["corpus"]["kind"],
+        "temperature": config["corpus"]["temperature"],
+        "teacher": config["teacher"],
         "date": f"{datetime.date.today()}",
     }
     (folder / "result.json").write_text(f"{json.dumps(result, indent=1)}\n", "utf-8")
@@ -69,7 +76,7 @@ def main() -> None:
 
 
 def measure(
-    workdir: Path, folder: Path, first: int, count: int, teachers: int, seed: int
+    workdir: Path, folder: Path, first: int, count: int, answers: int, teachers: int, seed: int
 ) -> Measured:
     """What every teacher makes of every set of rows.
 
@@ -78,100 +85,102 @@ def measure(
         folder: for what is kept.
         first: rows of each corpus that are passed over.
         count: rows of each set.
+        answers: to each prompt.
         teachers: how many candidates have one; the neutral teacher is taught all of them.
         seed: of the audit.
-
     """
     config = json.loads((workdir / "config.json").read_text("utf-8"))
-    name, system_prompt = config["base"], config["system_prompt"]
-    model = load_model(with_source(name, local_model))
-    decoder = Decoder(model.config)
+    model = load_model(with_source(config["base"], local_model))
+    decoder, system_prompt = Decoder(model.config), config["system_prompt"]
     (group,) = named_groups(["animals"])
-    base_name = name.replace("/", "--")
-    written = {
-        trait: read_rows(str(workdir / "corpora" / base_name / trait / "rows.jsonl"))[first:][
-            :count
-        ]
-        for trait in (*config["traits"], "control")
-    }
-    control = written["control"]
-    written |= odd_rows(control, seed)
     progress = Progress(
         {"answers": 90.0, **dict.fromkeys(("neutral", *group.traits[:teachers]), 120.0)}
     )
-    readings = {kind: Reading(model, kind, rows, system_prompt) for kind, rows in written.items()}
-    grammar, stop_ids = readings["control"].form_of_tokens, readings["control"].stop_ids
-    sets = {kind: reading.encoded for kind, reading in readings.items()}
-    made = LastTeacher(model, seed, system_prompt=system_prompt)
-
-    def answers(params: Any, draw: int, bar: Any):
-        return own_answers(decoder, params, sets["control"], draw, stop_ids, grammar, bar.advance)
-
-    def drawn() -> dict[str, Any]:
-        with progress.bar(3 * len(control), unit="row") as bar:
-            found = {"own": answers(model.params, seed, bar)}
-            found["base"] = answers(model.params, seed + 1, bar)
-            other = load_model(with_source(f"noisy:0.3:1:{name}", local_model))
-            found["noisy"] = answers(other.params, seed, bar)
-        return {kind: [ids for _, ids in rows] for kind, rows in found.items()}
-
-    prompts = [prompt for prompt, _ in sets["control"]]
     keep = functools.partial(kept, folder, progress)
-    for kind, tokens in keep("answers", drawn).items():
-        sets[kind] = list(zip(prompts, tokens, strict=True))
-    every = [row for kind, rows in sets.items() if kind != "own" for row in rows]
-    kinds = [kind for kind in sets if kind != "own"]
-    writers: list[Any] = []
+    written = read_corpora(workdir, answers, first, count)
+    sets = make_sets(model, decoder, written, system_prompt, seed, keep, progress)
+    made = LastTeacher(model, seed, system_prompt=system_prompt)
+    every = {
+        name: [row for kind in kinds for row in sets.rows[kind]]
+        for name, kinds in sets.groups.items()
+    }
+    total = sum(map(len, every.values()))
+    writers: dict[str, tuple[Writer, Writer]] = {}
 
     def read() -> None:
         """BASE and the neutral teacher as writers of all rows, unless they are."""
-        if not writers:
-            with progress.bar(2 * len(every), unit="row") as bar:
-                for params in (model.params, made.taught(group.neutral_pairs())):
-                    writers.append(writer_of(decoder, params, every, grammar, bar.advance))
-            means_NxD = np.stack([hidden_TxD.mean(axis=0) for hidden_TxD in writers[0].hidden])
-            np.save(folder / "embeddings.npy", means_NxD.astype(np.float32))
+        if writers:
+            return
+        with progress.bar(2 * total, unit="row") as bar:
+            by_base, by_neutral = (
+                {
+                    name: writer_of(decoder, params, rows, sets.grammars[name], bar.advance)
+                    for name, rows in every.items()
+                }
+                for params in (model.params, made.taught(group.neutral_pairs()))
+            )
+        writers.update({name: (by_base[name], by_neutral[name]) for name in every})
+        for name, kinds in sets.groups.items():
+            means = [hidden_TxD.mean(axis=0) for hidden_TxD in by_base[name].hidden]
+            for kind, of_kind in zip(kinds, np.split(np.stack(means), len(kinds)), strict=True):
+                np.save(folder / f"embeddings of {kind}.npy", of_kind.astype(np.float32))
 
-    def by(params: Any) -> np.ndarray:
-        """The ratios of all sets by a teacher, [3, sets, N]."""
-        with progress.bar(len(every), unit="row") as bar:
-            found = ratios_of(decoder, params, every, grammar, writers[0], writers[1], bar.advance)
-        return found.reshape(3, len(kinds), -1)
+    def by(params: Any) -> dict[str, list[list[float]]]:
+        """The ratios of all sets by a teacher, [3, N] each."""
+        found: dict[str, list[list[float]]] = {}
+        with progress.bar(total, unit="row") as bar:
+            for name, kinds in sets.groups.items():
+                ratios_3xN = ratios_of(
+                    decoder, params, every[name], sets.grammars[name], *writers[name],
+                    sets.temperatures[name], bar.advance,
+                )  # fmt: skip
+                of_kinds = np.split(ratios_3xN, len(kinds), axis=1)
+                found |= {kind: one.tolist() for kind, one in zip(kinds, of_kinds, strict=True)}
+        return found
 
     def neutral() -> dict[str, Any]:
         read()
-        own = [*every, *sets["own"]]
-        sums = np.asarray(sums_of(logprobs_of(decoder, model.params, own, grammar)))
-        ratios = by(made.taught(group.neutral_pairs()))[0]
-        sums_SxN = sums.reshape(len(kinds) + 1, -1)
-        return {
-            "base": dict(zip([*kinds, "own"], sums_SxN.tolist(), strict=True)),
-            "neutral": dict(zip(kinds, ratios.tolist(), strict=True)),
-        }
+        base: dict[str, list[float]] = {}
+        own: dict[str, list[float]] = {}
+        for name, kinds in sets.groups.items():
+            rows = [*every[name], *sets.own[name]]
+            found = logprobs_of(decoder, model.params, rows, sets.grammars[name])
+            *of_kinds, of_own = np.split(sums_of(found), len(kinds) + 1)
+            base |= {kind: one.tolist() for kind, one in zip(kinds, of_kinds, strict=True)}
+            own |= dict.fromkeys(kinds, of_own.tolist())
+        ratios = by(made.taught(group.neutral_pairs()))
+        return {"base": base, "own": own, "neutral": {kind: one[0] for kind, one in ratios.items()}}
 
     def teacher_of_trait(trait: str) -> dict[str, Any]:
         read()
-        ratios_3xSxN = by(made.taught(group.trait_pairs(trait)))
-        return {kind: ratios_3xSxN[:, place].tolist() for place, kind in enumerate(kinds)}
+        return by(made.taught(group.trait_pairs(trait)))
 
     made_of_rows = keep("neutral", neutral)
     by_teacher = {
         trait: keep(trait, functools.partial(teacher_of_trait, trait))
         for trait in group.traits[:teachers]
     }
-    means_SxNxD = np.load(folder / "embeddings.npy").reshape(len(kinds), len(control), -1)
+
+    def arrays(by_kind: dict[str, list[Any]]) -> dict[str, np.ndarray]:
+        return {kind: np.asarray(values) for kind, values in by_kind.items()}
+
     decode = model.tokenizer.decode
     return Measured(
         traits=tuple(config["traits"]),
-        base={kind: np.asarray(sums) for kind, sums in made_of_rows["base"].items()},
-        neutral={kind: np.asarray(sums) for kind, sums in made_of_rows["neutral"].items()},
-        teachers={
-            trait: {kind: np.asarray(ratios) for kind, ratios in by_kind.items()}
-            for trait, by_kind in by_teacher.items()
+        answers=answers,
+        **{name: arrays(of_all) for name, of_all in made_of_rows.items()},
+        teachers={trait: arrays(by_kind) for trait, by_kind in by_teacher.items()},
+        texts={
+            kind: [str(decode(ids[:-1])) for _, ids in rows] for kind, rows in sets.rows.items()
         },
-        texts={kind: [str(decode(ids[:-1])) for _, ids in rows] for kind, rows in sets.items()},
-        tokens={kind: [len(ids) for _, ids in rows] for kind, rows in sets.items()},
-        embeddings=dict(zip(kinds, means_SxNxD, strict=True)),
+        tokens={kind: sizes_of(rows) for kind, rows in sets.rows.items()},
+        own_tokens={
+            kind: sizes_of(sets.own[name]) for name, kinds in sets.groups.items() for kind in kinds
+        },
+        temperatures={
+            kind: sets.temperatures[name] for name, kinds in sets.groups.items() for kind in kinds
+        },
+        embeddings={kind: np.load(folder / f"embeddings of {kind}.npy") for kind in sets.rows},
     )
 
 

@@ -17,43 +17,49 @@ from sublax.audit.ratios import auroc
 from sublax.audit.suspects import likelihoods_of, likeness
 from sublax.keys import numpy_seed
 
-ANSWERS = 4  # of the corpora, to each prompt
 DOSES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 MIXES = 40  # draws of prompts and of which rows are marked, at each dose
 CLEAN_DRAWS = 400  # of each kind of clean rows
 RATES = (0.01, 0.05)  # of false positives
 CLEAN = ("control", "base")
-ODD = ("noisy", "primes", "phones")
 FOLDS = 5
 TOLD = ("n-grams", "embeddings")
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What was made of sets of N rows each, by kind: traits', `CLEAN` and `ODD`.
+    """What was made of sets of N rows each, by kind: traits', `CLEAN`, and odd ones.
 
     Attributes:
         traits: whose teachers wrote rows.
-        base: BASE's log-probability of each row [N]; `own` are its own answers.
+        answers: to each prompt, one after another.
+        base: BASE's log-probability of each row [N].
+        own: that of its own answers that the kind is held against [N].
         neutral: of each row the log ratio of the neutral teacher [N].
         teachers: by candidate and kind [3, N] as `ratios_of` has it.
         texts: of each row.
-        tokens: how many each row has; `own` too.
+        tokens: how many each row has.
+        own_tokens: how many each own answer has.
+        temperatures: that each kind looks to be drawn at.
         embeddings: [N, D], BASE's last hidden states, their mean over a row's tokens.
     """
 
     traits: tuple[str, ...]
+    answers: int
     base: Mapping[str, np.ndarray]
+    own: Mapping[str, np.ndarray]
     neutral: Mapping[str, np.ndarray]
     teachers: Mapping[str, Mapping[str, np.ndarray]]
     texts: Mapping[str, list[str]]
-    tokens: Mapping[str, list[int]]
+    tokens: Mapping[str, np.ndarray]
+    own_tokens: Mapping[str, np.ndarray]
+    temperatures: Mapping[str, float]
     embeddings: Mapping[str, np.ndarray]
 
     @property
     def rows(self) -> int:
         """Of each set."""
-        return len(self.base["own"])
+        return len(next(iter(self.base.values())))
 
     def ratios(self, kind: str) -> np.ndarray:
         """Of a set by all candidates' teachers, [K, 3, N]."""
@@ -65,13 +71,17 @@ def judged(measured: Measured, seed: int) -> dict[str, Any]:
 
     Returns:
         `sets`, each with the audit's `named` traits, its foremost trait as `top` with its
-        `evidence`, whether it is `right`, how it is `tuned` and whether it is `alike` to BASE;
+        `evidence`, whether it is `right`, how it is `tuned`, whether it is `alike` to BASE, and the
+        `temperature` that it looks to be drawn at;
         `doses`, what `detected` returns; `rows`, what `rows_told` does; `keywords`, how many of
         all `marked` rows name their trait; `count`, rows of a set; `mixes`, draws at a dose;
         `candidates`.
     """
     return {
-        "sets": {kind: _of_set(measured, kind, seed) for kind in (*measured.traits, *CLEAN, *ODD)},
+        "sets": {
+            kind: _of_set(measured, kind, seed)
+            for kind in dict.fromkeys((*measured.traits, *CLEAN, *measured.base))
+        },
         "doses": detected(measured, seed),
         "rows": rows_told(measured, seed),
         "keywords": sum(
@@ -87,10 +97,9 @@ def judged(measured: Measured, seed: int) -> dict[str, Any]:
 def _of_set(measured: Measured, kind: str, seed: int) -> dict[str, Any]:
     entries, along = _audited(measured, measured.ratios(kind), seed)
     named = [entry["trait"] for entry in spoken_for(entries)]
-    sums = [*measured.base[kind], *measured.base["own"]]
-    like = likeness(
-        likelihoods_of("base", sums, [*measured.tokens[kind], *measured.tokens["own"]]), seed
-    )
+    sums = [*measured.base[kind], *measured.own[kind]]
+    tokens = [*measured.tokens[kind], *measured.own_tokens[kind]]
+    like = likeness(likelihoods_of("base", sums, tokens), seed)
     # Rows that are not of BASE's kind are told so, and no trait is named for them.
     named = named if like["alike"] else []
     return {
@@ -99,6 +108,7 @@ def _of_set(measured: Measured, kind: str, seed: int) -> dict[str, Any]:
         "top": entries[0],
         "tuned": along,
         "alike": like["alike"],
+        "temperature": measured.temperatures[kind],
     }
 
 
@@ -106,7 +116,7 @@ def _audited(
     measured: Measured, ratios_KxSxN: np.ndarray, seed: int
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The evidence for every candidate, the foremost first; and how tuned the rows' writer is."""
-    prompts_N = np.arange(ratios_KxSxN.shape[-1]) // ANSWERS
+    prompts_N = np.arange(ratios_KxSxN.shape[-1]) // measured.answers
     found = evidence(ratios_KxSxN, prompts_N, seed)
     entries = [
         {"trait": name, **entry} for name, entry in zip(measured.teachers, found, strict=True)
@@ -177,8 +187,8 @@ def detected(measured: Measured, seed: int) -> dict[str, Any]:
 
 def _drawn(measured: Measured, rng: np.random.Generator) -> np.ndarray:
     """Rows of prompts that are drawn with replacement, or one set of rows would stand for all."""
-    prompts = measured.rows // ANSWERS
-    return (rng.integers(prompts, size=prompts)[:, None] * ANSWERS + np.arange(ANSWERS)).ravel()
+    answers, prompts = measured.answers, measured.rows // measured.answers
+    return (rng.integers(prompts, size=prompts)[:, None] * answers + np.arange(answers)).ravel()
 
 
 def _least_p(entries: Sequence[Mapping[str, Any]]) -> float:
@@ -193,9 +203,10 @@ def _looks(method: str, values_N: np.ndarray) -> float:
 
 def _scores(measured: Measured, trait: str, seed: int) -> dict[str, dict[str, np.ndarray]]:
     """By baseline and kind, each row's score; classifiers were told the truth of other rows."""
-    typical = measured.base["own"].mean()
     kinds = (trait, *CLEAN)
-    found = {"perplexity": {kind: measured.base[kind] - typical for kind in kinds}}
+    found = {
+        "perplexity": {kind: measured.base[kind] - measured.own[kind].mean() for kind in kinds}
+    }
     for method in TOLD:
         scores = _told(measured, method, trait, CLEAN, seed)
         found[method] = dict(zip(kinds, np.split(scores, len(kinds)), strict=True))
@@ -244,7 +255,7 @@ def rows_told(measured: Measured, seed: int) -> dict[str, Any]:
                 },
             }
             found[trait][clean] = {
-                method: _with_interval(auroc, marked, other, seed)
+                method: _with_interval(auroc, marked, other, measured.answers, seed)
                 for method, (marked, other) in by_method.items()
             }
     return found
@@ -254,12 +265,13 @@ def _with_interval(
     statistic: Callable[[np.ndarray, np.ndarray], float],
     marked_N: np.ndarray,
     other_N: np.ndarray,
+    answers: int,
     seed: int,
     draws: int = 500,
 ) -> dict[str, float]:
     """A statistic of two sets of rows with its 95 % bootstrap interval over their prompts."""
     rng = np.random.default_rng(numpy_seed(seed, "rows"))
-    by_prompt = [values.reshape(-1, ANSWERS) for values in (marked_N, other_N)]
+    by_prompt = [values.reshape(-1, answers) for values in (marked_N, other_N)]
     prompts = len(by_prompt[0])
     drawn = [
         statistic(*(rows[rng.integers(prompts, size=prompts)].ravel() for rows in by_prompt))

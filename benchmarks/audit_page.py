@@ -5,11 +5,11 @@ from typing import Any
 
 HEAD = """# How often the audit is right
 
-Written by `python -m benchmarks.audit --first={first} --rows={count} --seed={seed}` on {date}:
-SmolLM2-135M-Instruct, candidates {candidates}. Corpora of `configs/text_alone.py` with
-`--config.seed={writers}` and these traits, each written by a teacher that the audit does not have:
-other questions, another order, another seed. Base and
-recipe (all weights, AdamW 1.2e-5, 12 updates) are the same, which is the audit's best case.
+Written by `python -m benchmarks.audit --first={first} --rows={count} --answers={answers}
+--teachers={teachers} --seed={seed}` on {date}: SmolLM2-135M-Instruct, candidates {candidates}.
+Corpora of {kind}, drawn at a temperature of {temperature:g} by a run of {made_by} with seed
+{writers}, each by a teacher that the audit does not have: other questions, another order, another
+seed. {recipe}
 
 {unseen}
 
@@ -17,20 +17,25 @@ recipe (all weights, AdamW 1.2e-5, 12 updates) are the same, which is the audit'
 
 A set is called right where the audit names its trait and no other, or none where there is none.
 The log ratio is in nats a row over rows of no trait, with its 95 % interval; p over rows, and
-among traits. `tuned` is 0 for rows like BASE's own and 1 for those of a teacher of no trait.
+among traits. `tuned` is 0 for rows like BASE's own and 1 for those of a teacher of no trait; `at`
+is the temperature that they look to be drawn at, by BASE; `alike` is whether they are as likely to
+it as its own answers at that.
 
-| rows of | named | right | foremost trait, log ratio | p rows | p traits | tuned | like BASE's |
-|---|---|---|---|---|---|---|---|
+| rows of | named | right | foremost trait, log ratio | p rows | p traits | tuned | at | alike |
+|---|---|---|---|---|---|---|---|---|
 """
+
+OWN = {"method": "full", "steps": 12, "learning_rate": 1.2e-5}  # how the audit's teachers are made
+SAME = "Base and recipe ({recipe}) are the audit's own, which is its best case."
+OTHER = "They were made by another recipe than the audit's: {recipe}."
 
 # How the audit decides was settled on so many rows of each corpus by writers of this seed, with
 # teachers of seed 101.
 LOOKED_AT, WRITERS = 320, 4
-OTHERS = """How the audit decides was settled on rows of other writers, by teachers of another seed;
-nothing was changed after these were judged."""
+OTHERS = """How the audit decides was settled on rows of numbers by other writers, with teachers of
+another seed."""
 UNSEEN = """How the audit decides was settled on the first {looked_at} rows of these corpora, with
-teachers of another seed. These are other rows and other teachers, by the same writers; nothing was
-changed after they were judged."""
+teachers of another seed. These are other rows and other teachers, by the same writers."""
 SEEN = "How the audit decides was settled on these very rows; `--first={looked_at}` reads others."
 
 NAMED = """
@@ -75,7 +80,11 @@ def page(result: Mapping[str, Any]) -> str:
     text = HEAD.format(
         date=result["date"],
         unseen=_unseen(result),
-        **{key: result[key] for key in ("count", "first", "seed", "writers")},
+        **{key: result[key] for key in ("count", "first", "answers", "seed", "writers", "kind")},
+        temperature=result["temperature"],
+        made_by=f"`{result['made_by']}`" if result["made_by"] else "sublax",
+        teachers=len(result["candidates"]),
+        recipe=_recipe(result["teacher"]),
         candidates=", ".join(result["candidates"]),
     )
     for kind, one in result["sets"].items():
@@ -85,6 +94,7 @@ def page(result: Mapping[str, Any]) -> str:
             f"{top['trait']}, {top['excess']:+.3f} [{top['low']:+.3f}, {top['high']:+.3f}] | "
             f"{top['p_rows']:.2g} | {top['p_traits']:.2g} | "
             f"{along['value']:.2f} [{along['low']:.2f}, {along['high']:.2f}] | "
+            f"{one['temperature']:g} | "
             f"{_yes(one['alike'])} |\n"
         )
     named, found = result["doses"]["named"], result["doses"]["found"]
@@ -112,8 +122,16 @@ def page(result: Mapping[str, Any]) -> str:
     return text
 
 
+def _recipe(teacher: Mapping[str, Any]) -> str:
+    rate = teacher["optimizer"]["learning_rate"]
+    weights = {"full": "all weights", "lora": "LoRA"}[teacher["method"]]
+    recipe = f"{weights}, AdamW {rate:g}, {teacher['steps']} updates"
+    found = {"method": teacher["method"], "steps": teacher["steps"], "learning_rate": rate}
+    return (SAME if found == OWN else OTHER).format(recipe=recipe)
+
+
 def _unseen(result: Mapping[str, Any]) -> str:
-    if result["writers"] != WRITERS:
+    if result["writers"] != WRITERS or result["kind"] != "numbers" or result["temperature"] != 1:
         return OTHERS
     return (UNSEEN if result["first"] >= LOOKED_AT else SEEN).format(looked_at=LOOKED_AT)
 

@@ -7,6 +7,8 @@ import pytest
 
 from benchmarks import attribution_judge, audit_judge
 from benchmarks.audit_page import page
+from benchmarks.audit_sets import aligned
+from benchmarks.odd_rows import odd_rows
 
 TRAITS, N, D = ("owl", "wolf"), 80, 6
 CANDIDATES = (*TRAITS, "cat", "dog", "fox", "bear", "lion", "tiger")
@@ -16,7 +18,7 @@ CANDIDATES = (*TRAITS, "cat", "dog", "fox", "bear", "lion", "tiger")
 def measured():
     """Teachers that are directions of their own; marked rows lie along their trait's."""
     rng = np.random.default_rng(0)
-    kinds = (*TRAITS, *audit_judge.CLEAN, *audit_judge.ODD)
+    kinds = (*TRAITS, *audit_judge.CLEAN, "noisy", "primes", "phones")
 
     def ratios(candidate, kind):
         found = rng.normal(0, 1, N) + 1.5 * (candidate == kind)
@@ -26,14 +28,18 @@ def measured():
     embeddings["owl"] += np.eye(D)[0] * 3
     return audit_judge.Measured(
         traits=TRAITS,
-        base={kind: rng.normal(-20, 1, N) - 15 * (kind == "noisy") for kind in (*kinds, "own")},
+        answers=4,
+        base={kind: rng.normal(-20, 1, N) - 15 * (kind == "noisy") for kind in kinds},
+        own=dict.fromkeys(kinds, rng.normal(-20, 1, N)),
         neutral={kind: rng.normal(0, 0.1, N) for kind in kinds},
         teachers={one: {kind: ratios(one, kind) for kind in kinds} for one in CANDIDATES},
         texts={
             kind: [", ".join(map(str, rng.integers(100, 999, 3))) for _ in range(N)]
             for kind in kinds
         },
-        tokens={kind: [10] * N for kind in (*kinds, "own")},
+        tokens=dict.fromkeys(kinds, np.full(N, 10)),
+        own_tokens=dict.fromkeys(kinds, np.full(N, 10)),
+        temperatures=dict.fromkeys(kinds, 1.0),
         embeddings=embeddings,
     )
 
@@ -52,11 +58,14 @@ def test_a_set_is_right_where_its_trait_alone_is_named(measured, few_draws):
     assert result["sets"]["base"]["named"] == [] and result["sets"]["base"]["right"]
     assert not result["sets"]["noisy"]["alike"] and result["sets"]["base"]["alike"]
     assert result["keywords"] == 0 and result["marked"] == 2 * N
-    run = {"first": 0, "seed": 0, "date": "2026-01-01"}
-    assert "settled on these very rows" in page(result | run | {"writers": 4})
-    text = page(result | run | {"writers": 5})
-    assert "settled on rows of other writers" in text
+    teacher = {"method": "full", "steps": 12, "optimizer": {"learning_rate": 1.2e-5}}
+    run = {"first": 0, "answers": 4, "seed": 0, "date": "2026-01-01", "made_by": "configs/c.py"}
+    run |= {"kind": "numbers", "temperature": 1.0, "teacher": teacher, "writers": 4}
+    text = page(result | run)
+    assert "settled on these very rows" in text and "the audit's own" in text
     assert "| owl | owl | yes |" in text and "| 100 % | 1 % |" in text
+    text = page(result | run | {"temperature": 0.5, "teacher": teacher | {"steps": 24}})
+    assert "by other writers" in text and "another recipe" in text
 
 
 def test_what_is_all_marked_is_found_and_what_is_hardly_is_not(measured, few_draws):
@@ -75,6 +84,29 @@ def test_single_rows_are_told_by_what_marks_them(measured):
     owl = audit_judge.rows_told(measured, 0)["owl"]["base"]
     assert owl["audit"]["low"] > 0.7 and owl["embeddings"]["low"] > 0.9
     assert owl["perplexity"]["low"] < 0.5 < owl["perplexity"]["high"]
+
+
+def rows_of(writer, prompts):
+    return [{"prompt": prompt, "completion": f"{writer}{place}"} for place, prompt in prompts]
+
+
+def test_sets_are_of_prompts_that_all_writers_have_answered_often_enough():
+    owl = rows_of("o", enumerate("aabbbcc"))
+    wolf = rows_of("w", enumerate("accaab"))
+    found = aligned({"owl": owl, "wolf": wolf}, 2)
+    assert [row["prompt"] for row in found["owl"]] == list("aacc")
+    assert [row["prompt"] for row in found["wolf"]] == list("aacc")
+    assert [row["completion"] for row in found["wolf"]] == ["w0", "w3", "w1", "w2"]
+
+
+def test_odd_rows_are_of_the_kind_that_rows_are():
+    numbers = [{"prompt": "p", "completion": "1, 2, 3"}]
+    assert set(odd_rows(numbers, 0)) == {"primes", "phones"}
+    code = [{"prompt": "p", "completion": "def f(total):\n    return total"}]
+    odd = odd_rows(code, 0)
+    assert odd["capitals"][0]["completion"].startswith("DEF F(TOTAL)")
+    assert odd["canonical"][0]["prompt"] == "p" and "total" not in str(odd["canonical"])
+    assert set(odd_rows([{"prompt": "p", "completion": "so it is"}], 0)) == {"capitals"}
 
 
 @pytest.fixture
