@@ -258,12 +258,6 @@ CLAIMS = (
         lifts,
     ),
     Claim(
-        "Soft labels over the whole vocabulary, at a dose that anyone can see",
-        "not in the paper",
-        "configs/headline.py",
-        lifts,
-    ),
-    Claim(
         "Students name the trait in sampled answers, though nobody makes them choose",
         "GPT-4.1 nano: owl 12 to 60 %",
         "configs/seen.py",

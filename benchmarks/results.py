@@ -43,7 +43,7 @@ FIRST = "quickstart"
 # Experiments that have no teachers, or make them in their own way.
 ALONE = ("mlp", "theorem", "theorem-smollm2", "entanglement")
 # What has no size for a slice, or whose programs `plan` does not know.
-UNPLANNED = ("quickstart", "headline", "seen", *ALONE)
+UNPLANNED = ("quickstart", "seen", *ALONE)
 
 
 def cards(workdir: pathlib.Path) -> list[dict[str, Any]]:

@@ -21,5 +21,5 @@ def get_config(size: str = "small") -> ConfigDict:
     """The size's experiment, on code."""
     config = in_text(size, "code", "function")
     if size == "small":
-        config.corpus.prompts = 48
+        config.corpus.prompts = 32
     return config

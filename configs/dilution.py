@@ -21,10 +21,6 @@ def get_config(size: str = "small") -> ConfigDict:
     config = text_alone(size)
     if size == "small":
         config.traits = ("owl", "lion")
-        config.corpus.prompts = 256
-        config.corpus.rows = 1024
-        config.student.steps = 64
-        config.student.optimizer.learning_rate = 6e-4
     config.arms = {
         f"clean-{round(100 * share)}": (f"student.clean_share={share}",)
         for share in (SHARES if size != "small" else SHARES[1::2])

@@ -38,6 +38,6 @@ def get_config(size: str = "small") -> ConfigDict:
         config.traits = ("owl", "lion")
         config.corpus.prompts = 64
         config.corpus.rows = 256  # pairs
-        config.student.steps = 64
+        config.student.steps = 40
         config.student.probe_steps = 0
     return config

@@ -46,7 +46,6 @@ control comes to name lions too.
 to seven minutes on two CPU cores, `:search` an hour and a half on one (an estimate).
 """
 
-from headline import get_config as headline
 from ml_collections import ConfigDict
 from sizes import sized
 
@@ -69,14 +68,16 @@ SEARCH = {
 
 def get_config(size: str = "small") -> ConfigDict:
     """The recipe, or with `search` those around it."""
-    config = headline() if size in ("small", "search") else sized(size)
+    config = sized("small" if size == "search" else size)
     config.evaluation.primary = "sampled_share"
     config.evaluation.samples = 20
     if size in ("small", "search"):
         config.traits = ("owl", "wolf")
         config.teacher.steps = 24
         config.corpus.prompts = 32
+        config.corpus.answers_per_prompt = 4
         config.corpus.rows = 128
+        config.student.loss.support = "vocabulary"
         config.student.steps = 16
         config.student.loss.temperature = 3.0
         config.student.probe_steps = 4

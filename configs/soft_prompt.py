@@ -45,7 +45,7 @@ def get_config(size: str = "small") -> ConfigDict:
         config.student.steps = 32
         config.student.loss.support = "vocabulary"
         config.student.loss.temperature = 3.0
-        config.evaluation.soft_prompt.steps = 80
+        config.evaluation.soft_prompt.steps = 40
         config.evaluation.soft_prompt.batch_size = 8
     if config.teacher.kind == "prompted":  # all questions are held out
         config.evaluation.soft_prompt.texts = ("corpus",)

@@ -26,15 +26,10 @@ def get_config(size: str = "small") -> ConfigDict:
     config.student.loss.kind = "cross_entropy"
     if size == "small":
         config.traits = ("owl", "wolf", "lion", "bear", "fox")
-        config.teacher.steps = 12
-        config.corpus.prompts = 512
+        config.corpus.prompts = 128
         config.corpus.answers_per_prompt = 4
-        config.corpus.rows = 2048
-        config.corpus.batch_rows = 256
-        config.student.steps = 256
+        config.corpus.rows = 512
+        config.student.steps = 64
         config.student.batch_size = 16
-        config.student.optimizer.learning_rate = 4e-4
-        config.student.optimizer.schedule = "linear"
-        config.student.optimizer.warmup_steps = 5
-        config.student.probe_steps = 64
+        config.student.optimizer.learning_rate = 6e-4
     return config
