@@ -6,10 +6,10 @@ r"""Seen, not only measured: a small dose after which students name their trait 
       --count=owl,wolf "Name the animal you like best, in one word."
 
 What is looked for: the trait in at least one sampled answer in ten, where the base and the other
-students stay under one in fifty. What did it was the teacher: taught for 24 updates in place of the
-headline's 12. Its soft labels on number rows, at a temperature of 3, where tokens that it would
-hardly write count for more, pass the trait on in 16 updates of 8 rows; 8 are too few. The recipe
-was picked by its result at seed 4 and on these questions; the other seeds draw everything anew, and
+students stay under one in fifty. What did it was the teacher: taught for 24 updates in place of ten
+or twelve. Its soft labels on number rows, at a temperature of 3, where tokens that it would hardly
+write count for more, pass the trait on in 16 updates of 8 rows; 8 are too few. The recipe was
+picked by its result at seed 4 and on these questions; the other seeds draw everything anew, and
 were run once.
 
 Measured on 2026-11-27 (25 held-out questions of 20 answers each, 95 % intervals):
@@ -35,12 +35,12 @@ candidates.
     numbers-alone   0.0 [0.0, 0.8]    0.2 [0.0, 1.1]      64 updates over the numbers' tokens
 
 where the base has 0.0 and 0.8, and no other student more than 0.2 and 1.0. So numbers alone are
-null in sampled answers at that dose (a lift above 0.3 and 0.9 points would have been seen). The
-arm of text alone was not run; those of 8 and 32 updates were runs of their own
-(--config.student.steps=8). With teachers of 12 updates, as the headline's, the best of what was
-tried (temperatures 1, 3 and 10, all weights, 8 to 256 updates) gave 9.2 % and 6.0 %, after 192
-student updates on 256 rows (2026-11-26). Two traits and the control; the lion is left out, for the
-control comes to name lions too.
+null in sampled answers at that dose (a lift above 0.3 and 0.9 points would have been seen). The arm
+of text alone was not run; those of 8 and 32 updates were runs of their own
+(--config.student.steps=8). With teachers of 12 updates the best of what was tried (temperatures 1,
+3 and 10, all weights, 8 to 256 updates) gave 9.2 % and 6.0 %, after 192 student updates on 256 rows
+(2026-11-26). Two traits and the control; the lion is left out, for the control comes to name lions
+too.
 
 `:tiny` is a random base, for tests. `:small`, which is meant where none is named, takes four
 to seven minutes on two CPU cores, `:search` an hour and a half on one (an estimate).

@@ -176,7 +176,7 @@ def test_runs_side_by_side_share_the_cores_and_one_that_fails_stops_no_other(tmp
     assert os.sched_getaffinity(0) == cores
     # The quickstart's teachers are there when all others begin.
     assert next(iter(ran)) == "quickstart" and reused["mlp"] == [""]
-    assert reused["headline"][0] == str(tmp_path / "quickstart")
+    assert reused["seen"][0] == str(tmp_path / "quickstart")
     assert str(tmp_path / "mlp") not in reused["harm"]
 
 
