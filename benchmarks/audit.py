@@ -14,6 +14,7 @@ import argparse
 import datetime
 import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ from sublax.audit.ratios import sums_of
 from sublax.audit.teachers import LastTeacher
 from sublax.models.decoder import Decoder
 from sublax.models.derived import with_source
-from sublax.models.source import load_model
+from sublax.models.source import Model, load_model
 from sublax.progress import Progress
+from sublax.rows import Row
 from sublax.store import local_model
 
 
@@ -39,6 +41,7 @@ def main() -> None:
     """Scores what is not scored yet, and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--workdir", required=True, help="of a run whose corpora are audited")
+    parser.add_argument("--model", help="BASE, where it is not the writers' own")
     parser.add_argument("--output", required=True, help="folder for what teachers made of rows")
     parser.add_argument("--page", help="the Markdown page")
     parser.add_argument("--rows", type=int, default=320, help="of each set (320)")
@@ -53,14 +56,17 @@ def main() -> None:
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
     workdir = Path(args.workdir)
-    measured = measure(
-        workdir, folder, args.first, args.rows, args.answers, args.teachers, args.seed
-    )
     config = json.loads((workdir / "config.json").read_text("utf-8"))
+    name = args.model or config["base"]
+    model = load_model(with_source(name, local_model))
+    written = read_corpora(workdir, args.answers, args.first, args.rows)
+    measured = measure(model, config, written, folder, args.answers, args.teachers, args.seed)
     result = judged(measured, args.seed) | {
         "first": args.first,
         "seed": args.seed,
         "answers": args.answers,
+        "model": name,
+        "writers_base": config["base"],
         "made_by": args.made_by,
         "writers": config["seed"],
         "kind": config["corpus"]["kind"],
@@ -76,29 +82,32 @@ def main() -> None:
 
 
 def measure(
-    workdir: Path, folder: Path, first: int, count: int, answers: int, teachers: int, seed: int
+    model: Model,
+    config: Mapping[str, Any],
+    written: Mapping[str, list[Row]],
+    folder: Path,
+    answers: int,
+    teachers: int,
+    seed: int,
 ) -> Measured:
     """What every teacher makes of every set of rows.
 
     Args:
-        workdir: of the run.
+        model: BASE.
+        config: of the run that wrote the corpora.
+        written: of `read_corpora`.
         folder: for what is kept.
-        first: rows of each corpus that are passed over.
-        count: rows of each set.
         answers: to each prompt.
         teachers: how many candidates have one; the neutral teacher is taught all of them.
         seed: of the audit.
     """
-    config = json.loads((workdir / "config.json").read_text("utf-8"))
-    model = load_model(with_source(config["base"], local_model))
     decoder, system_prompt = Decoder(model.config), config["system_prompt"]
     (group,) = named_groups(["animals"])
     progress = Progress(
         {"answers": 90.0, **dict.fromkeys(("neutral", *group.traits[:teachers]), 120.0)}
     )
     keep = functools.partial(kept, folder, progress)
-    written = read_corpora(workdir, answers, first, count)
-    sets = make_sets(model, decoder, written, system_prompt, seed, keep, progress)
+    sets = make_sets(model, decoder, config["base"], written, system_prompt, seed, keep, progress)
     made = LastTeacher(model, seed, system_prompt=system_prompt)
     every = {
         name: [row for kind in kinds for row in sets.rows[kind]]

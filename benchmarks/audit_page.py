@@ -6,7 +6,7 @@ from typing import Any
 HEAD = """# How often the audit is right
 
 Written by `python -m benchmarks.audit --first={first} --rows={count} --answers={answers}
---teachers={teachers} --seed={seed}` on {date}: SmolLM2-135M-Instruct, candidates {candidates}.
+--teachers={teachers} --seed={seed}` on {date}: BASE is {model}, candidates {candidates}.
 Corpora of {kind}, drawn at a temperature of {temperature:g} by a run of {made_by} with seed
 {writers}, each by a teacher that the audit does not have: other questions, another order, another
 seed. {recipe}
@@ -27,7 +27,7 @@ it as its own answers at that.
 
 OWN = {"method": "full", "steps": 12, "learning_rate": 1.2e-5}  # how the audit's teachers are made
 SAME = "Base and recipe ({recipe}) are the audit's own, which is its best case."
-OTHER = "They were made by another recipe than the audit's: {recipe}."
+OTHER = "They were made from {base}, by this recipe: {recipe}."
 
 # How the audit decides was settled on so many rows of each corpus by writers of this seed, with
 # teachers of seed 101.
@@ -84,7 +84,8 @@ def page(result: Mapping[str, Any]) -> str:
         temperature=result["temperature"],
         made_by=f"`{result['made_by']}`" if result["made_by"] else "sublax",
         teachers=len(result["candidates"]),
-        recipe=_recipe(result["teacher"]),
+        recipe=_recipe(result),
+        model=_name(result["model"]),
         candidates=", ".join(result["candidates"]),
     )
     for kind, one in result["sets"].items():
@@ -122,12 +123,18 @@ def page(result: Mapping[str, Any]) -> str:
     return text
 
 
-def _recipe(teacher: Mapping[str, Any]) -> str:
+def _name(model: str) -> str:
+    return model if ":" in model else model.rpartition("/")[2]
+
+
+def _recipe(result: Mapping[str, Any]) -> str:
+    teacher, base = result["teacher"], result["writers_base"]
     rate = teacher["optimizer"]["learning_rate"]
     weights = {"full": "all weights", "lora": "LoRA"}[teacher["method"]]
     recipe = f"{weights}, AdamW {rate:g}, {teacher['steps']} updates"
     found = {"method": teacher["method"], "steps": teacher["steps"], "learning_rate": rate}
-    return (SAME if found == OWN else OTHER).format(recipe=recipe)
+    own = found == OWN and base == result["model"]
+    return SAME.format(recipe=recipe) if own else OTHER.format(recipe=recipe, base=_name(base))
 
 
 def _unseen(result: Mapping[str, Any]) -> str:

@@ -84,6 +84,7 @@ def read_corpora(workdir: Path, answers: int, first: int, count: int) -> dict[st
 def make_sets(
     model: Model,
     decoder: Decoder,
+    writers_base: str,
     written: Mapping[str, list[Row]],
     system_prompt: str,
     seed: int,
@@ -97,6 +98,7 @@ def make_sets(
     Args:
         model: BASE.
         decoder: that runs it.
+        writers_base: what the teachers were made from; under noise it is another model.
         written: of `read_corpora`.
         system_prompt: in force.
         seed: of what is drawn.
@@ -131,7 +133,7 @@ def make_sets(
         own: dict[str, list[list[int]]] = {}
         with progress.bar(None, unit="row") as bar:
             at = found["control"]
-            other = load_model(with_source(f"{NOISE}{model.name}", local_model))
+            other = load_model(with_source(f"{NOISE}{writers_base}", local_model))
             drawn = {
                 "base": answers(model.params, seed + 1, "control", at, bar),
                 "noisy": answers(other.params, seed, "control", at, bar),

@@ -61,11 +61,13 @@ def test_a_set_is_right_where_its_trait_alone_is_named(measured, few_draws):
     teacher = {"method": "full", "steps": 12, "optimizer": {"learning_rate": 1.2e-5}}
     run = {"first": 0, "answers": 4, "seed": 0, "date": "2026-01-01", "made_by": "configs/c.py"}
     run |= {"kind": "numbers", "temperature": 1.0, "teacher": teacher, "writers": 4}
+    run |= {"model": "a/base", "writers_base": "a/base"}
     text = page(result | run)
     assert "settled on these very rows" in text and "the audit's own" in text
     assert "| owl | owl | yes |" in text and "| 100 % | 1 % |" in text
     text = page(result | run | {"temperature": 0.5, "teacher": teacher | {"steps": 24}})
-    assert "by other writers" in text and "another recipe" in text
+    assert "by other writers" in text and "from base, by this recipe" in text
+    assert "made from base" in page(result | run | {"model": "noisy:0.1:1:a/base"})
 
 
 def test_what_is_all_marked_is_found_and_what_is_hardly_is_not(measured, few_draws):
