@@ -183,11 +183,14 @@ def page(workdirs: pathlib.Path, written: str) -> str:
         "|---|---|---|---|---|---|",
     ]
     found = [row for claim in CLAIMS for row in rows(claim, workdirs / claim.name, written)]
+    seconds = seconds_told(found)
     lines += [
         *found,
         "",
-        f"All of these runs together took {duration(seconds_told(found))} by their stages. What "
-        "one takes from another is counted for both.",
+        f"All of these runs together took {duration(seconds)} by their stages, most of them on one "
+        f"core with another run beside it. Two at a time (`--at-once=2`) that is "
+        f"{duration(seconds / 2)}, and less by what one takes from another, which is counted for "
+        "both here.",
         "",
         "## At the paper's scale",
         "",
