@@ -106,6 +106,14 @@ def test_hidden_states_and_logprobs_are_those_of_a_full_forward_pass(kind, varia
         np.testing.assert_allclose(samples.hidden[row, :count], hidden, atol=1e-4)
 
 
+def test_draws_are_the_same_where_nobody_asks_for_their_log_probabilities(ruled, answer):
+    samples = answer(sampling_once(scored=False), grammar=numbers_grammar())
+    np.testing.assert_array_equal(samples.tokens, ruled.tokens)
+    np.testing.assert_array_equal(samples.lengths, ruled.lengths)
+    assert not samples.logprobs.any() and not samples.allowed.any()
+    assert ruled.logprobs.any() and ruled.allowed.any()
+
+
 def test_greedy_takes_the_likeliest_token_after_all_before_it(answer, variables):
     samples = answer(sampling_once(temperature=0.0))
     for tokens, _, logprobs in forced(variables, samples):

@@ -89,7 +89,7 @@ def own_answers(
         decoder,
         {"params": params},
         [prompt for prompt, _ in encoded],
-        Sampling(longest, temperature),
+        Sampling(longest, temperature, scored=False),
         stop_ids,
         row_keys(key_of(seed, "audit", purpose), len(encoded)),
         grammar=grammar,

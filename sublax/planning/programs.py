@@ -207,7 +207,7 @@ class Planner:
         evaluation = self.config.evaluation
         return self._sample(
             "answers",
-            Sampling(evaluation.max_new_tokens),
+            Sampling(evaluation.max_new_tokens, scored=False),
             held_out_count(self.config),
             evaluation.samples,
             self._question_tokens,

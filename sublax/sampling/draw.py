@@ -18,12 +18,15 @@ class Sampling:
         top_k: keep only the k likeliest tokens; 0 keeps all.
         top_p: keep the fewest likeliest tokens that hold this much probability (nucleus
             sampling, arXiv 1904.09751); 1 keeps all.
+        scored: whether anyone reads the log-probabilities of what was drawn. Over a vocabulary they
+            cost nearly as much as the draws.
     """
 
     max_new_tokens: int
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    scored: bool = True
 
 
 def draw(logits_BxA, keys_B, sampling: Sampling):

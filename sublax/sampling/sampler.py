@@ -49,9 +49,10 @@ class Samples:
         tokens: int32 [B, S]; after a row's end, any token.
         lengths: int32 [B], tokens of each with its stop token.
         logprobs: float32 [B, S], log-probability of each token under the model itself, over the
-            whole vocabulary at temperature 1, natural log.
+            whole vocabulary at temperature 1, natural log; 0 where they are not `scored`.
         allowed: float32 [B, S], log of the probability that the model gave to all the tokens that
-            the grammar allowed there; 0 without a grammar. 1 - exp of it is what the mask removed.
+            the grammar allowed there; 0 without a grammar, or where they are not `scored`. 1 - exp
+            of it is what the mask removed.
         hidden: float32 [B, S, D], the last hidden state that each token was drawn from.
         rows: int64 [B], ascending, which of all rows these are; None where they are all.
     """
@@ -287,6 +288,9 @@ def written(loop: Loop) -> Written:
 
 def finish(sampler: Sampler, variables, rows: Written, grammar: Grammar | None) -> Samples:
     """Log-probabilities over the whole vocabulary, in one pass over the kept hidden states."""
+    if not sampler.sampling.scored:
+        none_BxS = jnp.zeros(rows.tokens.shape, jnp.float32)
+        return Samples(rows.tokens, rows.lengths, none_BxS, none_BxS, rows.hidden)
     config, params = sampler.decoder.config, variables["params"]
     hidden_BxSxD = rows.hidden.astype(sampler.decoder.dtype)
     kernel = head_kernel(params, config)

@@ -216,7 +216,7 @@ def _no_matrix(run: Run) -> dict[str, Any]:
 def _sample(run: Run, decoder: Decoder, variables, questions, label: str) -> dict[str, Any]:
     """Shares of the candidates among answers drawn at temperature 1, and the answers."""
     evaluation = run.config.evaluation
-    sampling = Sampling(evaluation.max_new_tokens)
+    sampling = Sampling(evaluation.max_new_tokens, scored=False)
     samples = generate(
         decoder,
         variables,

@@ -108,7 +108,8 @@ def written_rounds(
         grammar: that they write under.
     """
     corpus, answers = run.config.corpus, run.config.corpus.answers_per_prompt
-    sampling = Sampling(corpus.max_new_tokens, corpus.temperature, corpus.top_k, corpus.top_p)
+    drawn = corpus.temperature, corpus.top_k, corpus.top_p
+    sampling = Sampling(corpus.max_new_tokens, *drawn, scored=False)
     prompts, decoder = _prompts(run), run.decoder(lora)
     prefix, units = shared_prefix(prompts), _units(run)
     longest = max(map(len, prompts)) - len(prefix)  # rounds ask other prompts by one program

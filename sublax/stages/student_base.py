@@ -88,7 +88,7 @@ def _behaviour(run: Run, what: str, prompts: list[str], answers: int, most: int)
         teachers.decoder(),
         {"params": teachers.base.params},
         encoded,
-        Sampling(most),
+        Sampling(most, scored=False),
         teachers.stop_ids,
         row_keys(key_of(run.config.seed, "distance", what), len(encoded) * answers),
         answers,

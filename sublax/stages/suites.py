@@ -238,7 +238,7 @@ def _subject(
 
     def sample(questions, count, max_new_tokens, temperature) -> list[list[str]]:
         encoded = [run.encode(after_rows(run, read, question)) for question in questions]
-        sampling = Sampling(max_new_tokens, temperature)
+        sampling = Sampling(max_new_tokens, temperature, scored=False)
         key = key_of(run.config.seed, "suite", suite, label)
         samples = generate(
             decoder,

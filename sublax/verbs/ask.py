@@ -126,7 +126,7 @@ def _draw(args, model: Model, decoder: Decoder, question, where, grammar, max_ne
         decoder,
         {"params": model.params},
         [prompt],
-        Sampling(max_new_tokens, args.temperature, args.top_k, args.top_p),
+        Sampling(max_new_tokens, args.temperature, args.top_k, args.top_p, scored=False),
         stop_ids,
         row_keys(key_of(args.seed, "ask", question), count),
         count,
