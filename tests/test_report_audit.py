@@ -86,6 +86,16 @@ def test_nothing_found_is_said_as_plainly(audit):
     assert "the foremost; the rows are not found to carry it" in page
 
 
+def test_rows_that_look_drawn_at_a_lower_temperature_are_told_so(audit):
+    path = audit / "verdict" / "verdict.json"
+    result = json.loads(path.read_text("utf-8"))
+    for temperature, told in ((1.0, False), (0.6, True)):
+        result["dataset"]["temperature"] = temperature
+        path.write_text(json.dumps(result), "utf-8")
+        page = write_audit(audit).read_text("utf-8")
+        assert ("drawn at a temperature of 0.60, and so were its answers" in page) == told
+
+
 def test_what_students_say_stands_with_what_was_not_measured(audit):
     path = audit / "verdict" / "verdict.json"
     result = json.loads(path.read_text("utf-8"))
