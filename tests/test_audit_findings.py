@@ -169,6 +169,7 @@ def test_forms_are_the_narrowest_that_all_rows_have():
 def test_rows_of_another_kind_have_the_form_of_its_grammar(kind, rows):
     (grammar,) = KINDS[kind].grammars.values()
     assert form_of(rows) == grammar(load_pack(), KINDS[kind].options())
+    assert form_of([*rows * 4, rows[0][:-1] + "\n "]) == form_of(rows)  # one was cut
     assert form_of([*rows, "as I said"]) is None
 
 

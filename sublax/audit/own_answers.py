@@ -24,20 +24,28 @@ from sublax.sampling.generate import generate
 from sublax.sampling.grammar import Grammar
 
 BATCH_ROWS = 64
+MOST = 0.8  # of the rows of a form
 
 
 def form_of(completions: Sequence[str]) -> str | None:
-    """A regular expression that all completions are written by; None where there is none known.
+    """A regular expression that completions are written by; None where there is none known.
 
     Lists of numbers of one length are matched by that length; lists that vary, by what the filter
-    of numbers accepts; anything else by a grammar of some kind of data.
+    of numbers accepts; anything else by a grammar of some kind of data, which `MOST` have to match:
+    longer text is cut somewhere now and then.
     """
-    forms = _forms_of_numbers(completions) or [
+    if forms := _forms_of_numbers(completions):
+        return next((form for form in forms if _share(form, completions) == 1), None)
+    forms = [
         grammar(load_pack(), kind.options())
         for kind in KINDS.values()
         for grammar in kind.grammars.values()
     ]
-    return next((f for f in forms if all(re.fullmatch(f, text) for text in completions)), None)
+    return next((form for form in forms if _share(form, completions) >= MOST), None)
+
+
+def _share(form: str, completions: Sequence[str]) -> float:
+    return float(np.mean([re.fullmatch(form, text) is not None for text in completions]))
 
 
 def _forms_of_numbers(completions: Sequence[str]) -> list[str]:
