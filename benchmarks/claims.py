@@ -252,6 +252,12 @@ CLAIMS = (
         lifts,
     ),
     Claim(
+        "So they do at four times the rows and updates, of teachers that were taught for longer",
+        "not in the paper",
+        "configs/text_alone.py:long",
+        lifts,
+    ),
+    Claim(
         "Soft labels over the numbers' tokens carry it",
         "not in the paper",
         "configs/quickstart.py",

@@ -7,7 +7,8 @@ Each claim (benchmarks/claims.py) has a config, and its run stands in FOLDER und
 name. With `--run` what is not there, or not finished, is run first, one after another; it goes on
 where it was stopped, and takes what another of them has made from the same inputs (`sublax run
 --reuse`): the quickstart comes first, for most share its teachers. `--at-once` runs several side by
-side, each on its share of the cores: small programs fill one core better than two. `--plan`
+side, each on its share of the cores: small programs fill one core better than two. What is longer
+than `:small` is run with `--long` alone. `--plan`
 compiles each config's `:paper` size for a slice (the extra `plan`); plans are kept in FOLDER/plans.
 What has neither a run nor a plan in FOLDER stays as the page has it, so that runs of several days
 and machines come together; what was never run has a row that says so. Every figure of the page was
@@ -43,7 +44,9 @@ FIRST = "quickstart"
 # Experiments that have no teachers, or make them in their own way.
 ALONE = ("mlp", "theorem", "theorem-smollm2", "entanglement")
 # What has no size for a slice, or whose programs `plan` does not know.
-UNPLANNED = ("quickstart", "seen", *ALONE)
+UNPLANNED = ("quickstart", "seen", "text_alone-long", *ALONE)
+# Beside `:small`, for a night of its own.
+LONG = ("text_alone-long",)
 
 
 def cards(workdir: pathlib.Path) -> list[dict[str, Any]]:
@@ -182,13 +185,15 @@ def page(workdirs: pathlib.Path, written: str) -> str:
         "| claim | seen elsewhere | we saw | p | shown | config, cost, day |",
         "|---|---|---|---|---|---|",
     ]
-    found = [row for claim in CLAIMS for row in rows(claim, workdirs / claim.name, written)]
-    seconds = seconds_told(found)
+    by_claim = {c.name: list(rows(c, workdirs / c.name, written)) for c in CLAIMS}
+    found = [row for of_claim in by_claim.values() for row in of_claim]
+    small = [row for name, of_claim in by_claim.items() if name not in LONG for row in of_claim]
+    seconds = seconds_told(small)
     lines += [
         *found,
         "",
-        f"All of these runs together took {duration(seconds)} by their stages, most of them on one "
-        f"core with another run beside it. Two at a time (`--at-once=2`) that is "
+        f"All of these runs but `:long` together took {duration(seconds)} by their stages, most of "
+        "them on one core with another run beside it. Two at a time (`--at-once=2`) that is "
         f"{duration(seconds / 2)}, and less by what one takes from another, which is counted for "
         "both here.",
         "",
@@ -206,12 +211,13 @@ def page(workdirs: pathlib.Path, written: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run_all(folder: pathlib.Path, at_once: int) -> int:
+def run_all(folder: pathlib.Path, at_once: int, long: bool = False) -> int:
     """Runs every claim's config to its end, several at once.
 
     Args:
         folder: of the workdirs; what a run tells stands in NAME.log there.
         at_once: how many.
+        long: those of `LONG` too, in the end.
 
     Returns:
         0, or 1 where one failed.
@@ -240,10 +246,11 @@ def run_all(folder: pathlib.Path, at_once: int) -> int:
         print(f"{claim.name}: {f'failed, {status}' if status else 'done'}", file=sys.stderr)
         return status
 
-    (first,) = (claim for claim in CLAIMS if claim.name == FIRST)
+    wanted = [claim for claim in CLAIMS if long or claim.name not in LONG]
+    wanted.sort(key=lambda claim: (claim.name != FIRST, claim.name in LONG))
     with concurrent.futures.ThreadPoolExecutor(len(shares)) as pool:
-        status = pool.submit(run, first).result()
-        return int(any([status, *pool.map(run, (c for c in CLAIMS if c.name != FIRST))]))
+        status = pool.submit(run, wanted[0]).result()
+        return int(any([status, *pool.map(run, wanted[1:])]))
 
 
 def reusable(claim: Claim, folder: pathlib.Path) -> list[str]:
@@ -262,12 +269,14 @@ def main() -> int:
     parser.add_argument("--workdirs", type=pathlib.Path, required=True)
     parser.add_argument("--run", action="store_true", help="run what is not finished, first")
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side (1)")
+    parser.add_argument("--long", action="store_true", help="those beside :small too")
     parser.add_argument("--plan", action="store_true", help="plan what is not planned, first")
     parser.add_argument("--output", type=pathlib.Path, required=True)
     arguments = parser.parse_args()
     if arguments.at_once < 1:
         parser.error(f"--at-once={arguments.at_once}: must be 1 or more")
-    status = run_all(arguments.workdirs, arguments.at_once) if arguments.run else 0
+    given = arguments.workdirs, arguments.at_once, arguments.long
+    status = run_all(*given) if arguments.run else 0
     for claim in CLAIMS if arguments.plan else ():
         make_plan(claim, arguments.workdirs / "plans")
     output = arguments.output

@@ -160,7 +160,7 @@ def test_runs_side_by_side_share_the_cores_and_one_that_fails_stops_no_other(tmp
         name = pathlib.Path(options["--workdir"]).name
         ran[name] = os.sched_getaffinity(0)
         reused[name] = options.get("--reuse", "").split(",")
-        (tmp_path / name).mkdir()
+        (tmp_path / name).mkdir(exist_ok=True)
         (tmp_path / name / "config.json").touch()
         stdout.write(f"told by {name}")
         return subprocess.CompletedProcess(command, -9 if name == "doses" else 0)
@@ -168,7 +168,7 @@ def test_runs_side_by_side_share_the_cores_and_one_that_fails_stops_no_other(tmp
     monkeypatch.setattr(results.subprocess, "run", run)
     cores = os.sched_getaffinity(0)
     assert results.run_all(tmp_path, 2) == 1
-    assert set(ran) == {claim.name for claim in claims.CLAIMS}
+    assert set(ran) == {claim.name for claim in claims.CLAIMS} - set(results.LONG)
     assert set().union(*ran.values()) == cores
     if len(cores) > 1:
         assert all(len(share) < len(cores) for share in ran.values())
@@ -178,6 +178,9 @@ def test_runs_side_by_side_share_the_cores_and_one_that_fails_stops_no_other(tmp
     assert next(iter(ran)) == "quickstart" and reused["mlp"] == [""]
     assert reused["seen"][0] == str(tmp_path / "quickstart")
     assert str(tmp_path / "mlp") not in reused["harm"]
+    ran.clear()
+    results.run_all(tmp_path, 1, long=True)
+    assert list(ran)[-len(results.LONG) :] == list(results.LONG)
 
 
 def test_every_claim_names_a_config_that_is_there_and_a_workdir_of_its_own():
