@@ -28,12 +28,12 @@ import queue
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from benchmarks.claims import CLAIMS, Claim
 from benchmarks.plans import WHOLE
-from sublax.artifact import CARD, read_card
+from sublax.artifact import CARD, card_hash, read_card
 from sublax.cli import main as sublax
 from sublax.errors import UserError
 from sublax.files import write_whole
@@ -49,10 +49,25 @@ UNPLANNED = ("quickstart", "seen", "text_alone-long", *ALONE)
 LONG = ("text_alone-long",)
 
 
-def cards(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """The cards of all artifacts below a workdir."""
-    found = (read_card(path.parent) for path in sorted(workdir.rglob(CARD)))
-    return [card for card in found if card is not None]
+def cards(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """The cards of all artifacts below a workdir, by their hash: one that was taken has its own."""
+    found = {card_hash(path.parent): read_card(path.parent) for path in workdir.rglob(CARD)}
+    return {key: card for key, card in found.items() if key is not None and card is not None}
+
+
+def made_before(claims: Iterable[Claim], folder: pathlib.Path) -> dict[str, set[str]]:
+    """For each claim, the artifacts that runs before its own have made, by the hash of their card.
+
+    Args:
+        claims: in the order that they are run in.
+        folder: of the workdirs.
+    """
+    found: dict[str, set[str]] = {}
+    made: set[str] = set()
+    for claim in claims:
+        found[claim.name] = set(made)
+        made |= cards(folder / claim.name).keys()
+    return found
 
 
 def finished(workdir: pathlib.Path) -> bool:
@@ -66,13 +81,16 @@ def finished(workdir: pathlib.Path) -> bool:
     return len(transfer.get("arms", ())) == len(arms)
 
 
-def rows(claim: Claim, workdir: pathlib.Path, written: str = "") -> Iterator[str]:
+def rows(
+    claim: Claim, workdir: pathlib.Path, written: str = "", before: Collection[str] = ()
+) -> Iterator[str]:
     """The claim's lines of the table, one a finding; one alone where there never was a run.
 
     Args:
         claim: what it says.
         workdir: of its run.
         written: the page as it stands, whose lines stay where there is no run.
+        before: hashes of the cards of what other runs had made by then.
     """
     head = f"{claim.claim} | {claim.paper}"
     command = f"`{claim.config}`"
@@ -83,11 +101,14 @@ def rows(claim: Claim, workdir: pathlib.Path, written: str = "") -> Iterator[str
         return
     findings = claim.read(workdir)
     made = cards(workdir)
-    cost = duration(sum(card.get("seconds", 0.0) for card in made))
-    cores = {card.get("devices", {}).get("cores") for card in made if card.get("seconds")}
+    seconds = {key: card.get("seconds", 0.0) for key, card in made.items()}
+    cost = duration(sum(value for key, value in seconds.items() if key not in before))
+    cores = {card.get("devices", {}).get("cores") for card in made.values() if card.get("seconds")}
     if len(cores) == 1 and (count := cores.pop()):  # older cards do not say
         cost += f" on {count} core{'s' if count > 1 else ''}"
-    day = max(card["created"] for card in made)[:10]
+    if (taken := sum(value for key, value in seconds.items() if key in before)) >= 1:
+        cost += f" ({duration(taken)} more by other runs, which made some of it)"
+    day = max(card["created"] for card in made.values())[:10]
     verdicts = {True: "yes", False: "null", None: ""}
     for index, finding in enumerate(findings):
         about = f"{finding.about}: " if finding.about else ""
@@ -100,9 +121,9 @@ def rows(claim: Claim, workdir: pathlib.Path, written: str = "") -> Iterator[str
 
 
 def seconds_told(lines: Iterable[str]) -> float:
-    """What the runs of a table's lines cost together, from their last column."""
+    """What the runs of a table's lines cost together, from their last column, each thing once."""
     units = {"h": 3600, "min": 60, "s": 1}
-    costs = (line.rstrip(" |").rpartition("|")[2] for line in lines)
+    costs = (re.sub(r"\(.*?\)", "", line.rstrip(" |").rpartition("|")[2]) for line in lines)
     return sum(
         float(number) * units[unit]
         for cost in costs
@@ -174,9 +195,9 @@ def page(workdirs: pathlib.Path, written: str) -> str:
         "",
         "Written by `python -m benchmarks.results --workdirs=FOLDER --output=docs/results.md` on "
         f"{datetime.date.today().isoformat()} from the runs of the configs named in the last "
-        "column, each with the time that its stages took, whatever else ran on its machine and "
-        "whichever run they were taken from, and the day it ended; what FOLDER lacks stays as it "
-        "was written. `--run` runs what it lacks. Lifts are in nats, with 95 % intervals over "
+        "column, each with the time that its stages took, whatever else ran on its machine, and "
+        "the day it ended; what FOLDER lacks stays as it was written. `--run` runs what it lacks. "
+        "Lifts are in nats, with 95 % intervals over "
         "questions (and seeds, where there are several); p is a permutation test's, "
         "adjusted by Holm where a row is of one trait of several. A null says which effect would "
         "have been seen in four of five repetitions. SmolLM2-135M-Instruct, unless the config says "
@@ -185,7 +206,8 @@ def page(workdirs: pathlib.Path, written: str) -> str:
         "| claim | seen elsewhere | we saw | p | shown | config, cost, day |",
         "|---|---|---|---|---|---|",
     ]
-    by_claim = {c.name: list(rows(c, workdirs / c.name, written)) for c in CLAIMS}
+    before = made_before(in_order(), workdirs)
+    by_claim = {c.name: list(rows(c, workdirs / c.name, written, before[c.name])) for c in CLAIMS}
     found = [row for of_claim in by_claim.values() for row in of_claim]
     small = [row for name, of_claim in by_claim.items() if name not in LONG for row in of_claim]
     seconds = seconds_told(small)
@@ -194,8 +216,7 @@ def page(workdirs: pathlib.Path, written: str) -> str:
         "",
         f"All of these runs but `:long` together took {duration(seconds)} by their stages, most of "
         "them on one core with another run beside it. Two at a time (`--at-once=2`) that is "
-        f"{duration(seconds / 2)}, and less by what one takes from another, which is counted for "
-        "both here.",
+        f"{duration(seconds / 2)}.",
         "",
         "## At the paper's scale",
         "",
@@ -246,11 +267,15 @@ def run_all(folder: pathlib.Path, at_once: int, long: bool = False) -> int:
         print(f"{claim.name}: {f'failed, {status}' if status else 'done'}", file=sys.stderr)
         return status
 
-    wanted = [claim for claim in CLAIMS if long or claim.name not in LONG]
-    wanted.sort(key=lambda claim: (claim.name != FIRST, claim.name in LONG))
+    wanted = [claim for claim in in_order() if long or claim.name not in LONG]
     with concurrent.futures.ThreadPoolExecutor(len(shares)) as pool:
         status = pool.submit(run, wanted[0]).result()
         return int(any([status, *pool.map(run, wanted[1:])]))
+
+
+def in_order() -> list[Claim]:
+    """The claims as they are run."""
+    return sorted(CLAIMS, key=lambda claim: (claim.name != FIRST, claim.name in LONG))
 
 
 def reusable(claim: Claim, folder: pathlib.Path) -> list[str]:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 import numpy as np
@@ -118,8 +119,20 @@ def test_rows_have_cost_and_day_and_lack_no_claim(workdir, tmp_path_factory):
     first, second = results.rows(claim, workdir)
     assert "| It passes | yes | owl: " in first and "1 min 00 s" in first and "`configs/" in first
     assert second.startswith("|  |  | wolf: ")
+    # What another run had made by then costs nothing again.
+    before = set(results.cards(workdir))
+    first, _ = results.rows(claim, workdir, before=before)
+    assert ", 0.0 s" in first and "(1 min 00 s more by other runs" in first
     (row,) = results.rows(claim, tmp_path_factory.mktemp("empty"))
     assert "not run yet" in row
+
+
+def test_what_runs_have_made_is_known_to_those_after_them(workdir, tmp_path_factory):
+    (first, second), folder = claims.CLAIMS[:2], tmp_path_factory.mktemp("runs")
+    shutil.copytree(workdir, folder / first.name)
+    before = results.made_before([first, second], folder)
+    assert before == {first.name: set(), second.name: set(results.cards(workdir))}
+    assert len(before[second.name]) > 0
 
 
 def test_a_run_whose_arms_are_to_come_is_none(workdir):
@@ -213,5 +226,6 @@ def test_what_all_runs_cost_together_is_read_from_their_lines():
         "|  |  | in 9 min: +2 nats | 0.1 | yes |  |",
         "| c | d | not run yet | | | `configs/c.py` |",
         "| e | f | x | | | `configs/e.py`, 3 min 05 s on 1 core, 2026-11-27 |",
+        "| g | h | x | | | `configs/g.py`, 5 s on 1 core (2 min more by other runs), 2026-11-27 |",
     ]
-    assert results.seconds_told(lines) == 3600 + 120 + 185
+    assert results.seconds_told(lines) == 3600 + 120 + 185 + 5
