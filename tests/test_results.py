@@ -14,6 +14,7 @@ from benchmarks import claims, results
 from sublax.artifact import write_artifact
 from sublax.evaluation.arms import arm_result
 from sublax.evaluation.transfer import transfer_matrix
+from sublax.settings import read_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 TRAITS = ["owl", "wolf"]
@@ -202,6 +203,7 @@ def test_every_claim_names_a_config_that_is_there_and_a_workdir_of_its_own():
     assert len(set(names)) == len(names)
     for claim in claims.CLAIMS:
         assert (ROOT / claim.config.partition(":")[0]).is_file(), claim.config
+        assert read_config(str(ROOT / claim.config))
 
 
 def test_a_plan_that_fits_has_its_bound_and_one_refused_its_reason(tmp_path):
