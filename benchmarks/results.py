@@ -210,13 +210,12 @@ def page(workdirs: pathlib.Path, written: str) -> str:
     by_claim = {c.name: list(rows(c, workdirs / c.name, written, before[c.name])) for c in CLAIMS}
     found = [row for of_claim in by_claim.values() for row in of_claim]
     small = [row for name, of_claim in by_claim.items() if name not in LONG for row in of_claim]
-    seconds = seconds_told(small)
     lines += [
         *found,
         "",
-        f"All of these runs but `:long` together took {duration(seconds)} by their stages, most of "
-        "them on one core with another run beside it. Two at a time (`--at-once=2`) that is "
-        f"{duration(seconds / 2)}.",
+        f"All of these runs but `:long` together took {duration(seconds_told(small))} by their "
+        "stages, on as many cores as their line says; where it says nothing, that is not known. "
+        "They were not run as one whole.",
         "",
         "## At the paper's scale",
         "",

@@ -5,9 +5,9 @@
 Section 3 of arXiv 2507.14805 at the quickstart's size: students learn from what the teachers wrote
 by cross-entropy, not from soft labels. That is the weaker channel, and a few rows repeated wear the
 model out, so each teacher writes 512 rows, which its student reads twice: 44 minutes on one core.
-`:long` is four times the rows and the updates, of teachers of 12 updates: an hour and a half to two
-and a half by the machine. `:tiny` is a random base, a minute or two; `:paper` is 7B, hours on a
-slice.
+`:long` is four times the rows and the updates, of teachers of 12 updates: an hour and a half where
+it was run, two and a half on one core of a slower machine (an estimate). `:tiny` is a random base,
+a minute or two; `:paper` is 7B, hours on a slice.
 
 Measured at seed 4, in nats over the other students with 95 % intervals over questions, p below
 0.001 each but for the bear at `:small`, a null (p 0.63; 0.14 would have been seen):
