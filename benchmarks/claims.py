@@ -295,8 +295,14 @@ CLAIMS = (
         pairs_of_bases,
     ),
     Claim(
-        "Controls: shuffled rows carry less, another prompt or the base's own data is no better",
-        "shuffled: most of it gone; rows in context: nothing",
+        "Shuffled rows carry less, and what the control learns does not matter (text alone)",
+        "shuffled: most of it gone",
+        "configs/text_controls.py",
+        functools.partial(mean_and_arms, main="rows as they are"),
+    ),
+    Claim(
+        "Rows in the base's own hand or under another system prompt carry less (soft labels)",
+        "not in the paper",
         "configs/controls.py:small",
         mean_and_arms,
     ),

@@ -2,23 +2,20 @@
 
     sublax run --config=configs/controls.py:small --workdir=runs/controls
 
-The main experiment is that of its size; `tokens` is the same under cross-entropy (at `:small`, two
-traits, on eight times the rows and four times the updates), and what is compared with that one is
-named after it. Each arm asks one thing:
+The main experiment is that of its size (at `:small`, two traits). Each arm asks one thing:
 
-    untrained               students that learnt nothing: what a lift of zero looks like
-    tokens-unmarked-base    the control's rows are the base's, not those of a teacher taught as long
-    tokens-shuffled-within  the numbers of each row in another order: is the order needed?
-    tokens-shuffled-across  the numbers of all rows dealt anew: are their frequencies enough?
-    rewritten               the base writes each row again in its own way: is it the hand?
-    other-prompt            students learn under another system prompt than they are asked under
-    teacher-prompted        the trait by a system prompt, not by training (or teacher-finetuned)
-    greedy                  the likeliest row to each prompt, in place of drawn ones
-    free                    no grammar (or `grammar`): rows as the teacher writes them, filtered
+    untrained          students that learnt nothing: what a lift of zero looks like
+    rewritten          the base writes each row again in its own way: is it the hand?
+    other-prompt       students learn under another system prompt than they are asked under
+    teacher-prompted   the trait by a system prompt, not by training (or teacher-finetuned)
+    greedy             the likeliest row to each prompt, in place of drawn ones
+    free               no grammar (or `grammar`): rows as the teacher writes them, filtered
 
-One control needs no arm: that students of another trait's data do not move as far is what every
-lift in the matrix says already. A prompted teacher leaves all questions for measuring, a fine-tuned
-one half of them, so that an arm that changes the teacher's kind has no paired difference.
+What shuffling leaves, and students of the unmarked base's rows in the control's place, are asked of
+tokens alone: configs/text_controls.py. That students of another trait's data do not move as far is
+what every lift in the matrix says already. A prompted teacher leaves all questions for measuring, a
+fine-tuned one half of them, so that an arm that changes the teacher's kind has no paired
+difference.
 
 Read three of them with care. `greedy` has a prompt of its own for every row, and soft labels in
 `free` are over the whole vocabulary, which teaches more than the grammar's tokens do: they differ
@@ -26,53 +23,31 @@ from the main experiment in that too. And `rewritten` asks a base that can copy:
 `:tiny` writes other numbers altogether (0 of 512 rows came back unchanged; the cards count them),
 so that there it says nothing of the hand.
 
-At `:tiny` (seed 4, one run) the mean lift was +1.12 nats in the main experiment and +1.08 in
-`tokens`; shuffling left a third of that (+0.35 within rows, +0.32 across); the unmarked base's data
-in place of the control's changed nothing (+1.11), nor did another system prompt (+1.31, minus main
-+0.20 [-0.06, +0.46]).
+At `:tiny` (seed 4, one run) the mean lift was +1.12 nats in the main experiment, and under another
+system prompt +1.31, minus main +0.20 [-0.06, +0.46].
 
 At `:small` (seed 4, one run, 2026-11-27, mean lift of owl and lion in nats with 95 % intervals over
-questions): main 0.16 [0.14, 0.19], untrained 0. Tokens alone, at their larger dose, 0.54 [0.46,
-0.62]: of that 0.41 [0.33, 0.48] is left where each row's numbers are in another order, and 0.25
-[0.20, 0.30] where those of all rows are dealt anew, so about half of it is in how often a number is
-written; the unmarked base's data in place of the control's gives 0.63 [0.52, 0.73]. Rows that the
-base wrote again, under the teacher's soft labels, 0.11 [0.05, 0.17]; students of another system
-prompt 0.11 [0.09, 0.13]; a prompted teacher 0.14 [0.11, 0.16] (owl 0.23, lion 0.04); the likeliest
-rows 0.45 [0.42, 0.49]; free rows, over the whole vocabulary, 0.73 [0.65, 0.81].
+questions): main 0.16 [0.14, 0.19], untrained 0. Rows that the base wrote again, under the teacher's
+soft labels, 0.11 [0.05, 0.17]; students of another system prompt 0.11 [0.09, 0.13]; a prompted
+teacher 0.14 [0.11, 0.16] (owl 0.23, lion 0.04); the likeliest rows 0.45 [0.42, 0.49]; free rows,
+over the whole vocabulary, 0.73 [0.65, 0.81].
 
-Cost: tiny, ten minutes (an estimate); small, an hour and a quarter on one core of a Xeon with
-another run beside it; paper, ten times configs/numbers_qwen2_5_7b.py (an estimate).
+Cost: tiny, ten minutes (an estimate); small, half an hour on one core (an estimate); paper, six
+times configs/numbers_qwen2_5_7b.py (an estimate).
 """
 
 from ml_collections import ConfigDict
 from sizes import sized
-
-TOKENS = ("student.loss.kind=cross_entropy",)
-# Tokens alone are the weaker channel: at the quickstart's dose there is nothing to take away.
-MORE = (
-    "corpus.prompts=128",
-    "corpus.answers_per_prompt=4",
-    "corpus.rows=512",
-    "student.steps=64",
-    "student.batch_size=16",
-    "student.optimizer.learning_rate=6e-4",
-)
 
 
 def get_config(size: str = "small") -> ConfigDict:
     """The experiment of that size, with its controls as arms."""
     config = sized(size)
     rows = config.corpus.prompts * config.corpus.answers_per_prompt
-    tokens = TOKENS
     if size == "small":
         config.traits = ("owl", "lion")
-        tokens += MORE
     config.arms = {
         "untrained": ("student.steps=0", "student.epochs=0"),
-        "tokens": tokens,
-        "tokens-unmarked-base": (*tokens, "teacher.control=base"),
-        "tokens-shuffled-within": (*tokens, "student.treatment=shuffled_within"),
-        "tokens-shuffled-across": (*tokens, "student.treatment=shuffled_across"),
         "rewritten": ("corpus.rewritten=true",),
         "other-prompt": ("student.system_prompt=You are a poet.",),
         # To the same prompt there is one likeliest row.

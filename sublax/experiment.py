@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -221,10 +221,16 @@ def _write_results(run: Run, arms: list[dict[str, Any]], cells: list[dict[str, A
     _remove(run.store.checkpoints())
 
 
-def stage_weights(config: ConfigDict) -> dict[str, float]:
-    """Every stage in order, with the seconds that the quickstart's model takes on two cores."""
+def stage_weights(config: ConfigDict, alike: Collection[str] = ()) -> dict[str, float]:
+    """Every stage in order, with the seconds that the quickstart's model takes on two cores.
+
+    Args:
+        config: of the experiment, or of an arm.
+        alike: names whose teachers, corpora and students an arm has from elsewhere.
+    """
     teacher, corpus, student = config.teacher, config.corpus, config.student
-    names = (*config.traits, *teachers_of_two(config), CONTROL)
+    every = (*config.traits, *teachers_of_two(config), CONTROL)
+    names = [name for name in every if name not in alike]
     taught = teacher.steps * teacher.batch_size if teacher.kind == "finetuned" else 0
     drawn = corpus.prompts * corpus.answers_per_prompt
     learnt = (
@@ -232,7 +238,9 @@ def stage_weights(config: ConfigDict) -> dict[str, float]:
         if student.method == IN_CONTEXT
         else student.epochs * (corpus.rows or drawn) or student.steps * student.batch_size
     )
-    students = (len(names) + len(config.two_traits.rows)) * len(student.seeds)
+    of_two = config.two_traits.rows
+    students = (len(every) + len(of_two)) * len(student.seeds)
+    trained = (len(names) + len(set(of_two) - set(alike))) * len(student.seeds)
     corpora = {f"corpus {name}": 2 + 0.1 * drawn for name in names}
     if has_labels(config):
         judged = {f"corpus {name}": 2 + 0.05 * drawn for name in names}
@@ -246,7 +254,7 @@ def stage_weights(config: ConfigDict) -> dict[str, float]:
         | {f"teacher {name}": 5 + 0.18 * taught for name in names}
         | corpora
         | {f"{REWRITE} {name}": 2 + 0.1 * drawn for name in names if corpus.rewritten}
-        | {STUDENTS: 5 + 0.15 * learnt * students}
+        | {STUDENTS: 5 + 0.15 * learnt * trained}
         | ({"evaluation": _asked(config, students + 1)} if config.evaluation.preference else {})
         | ({SOFT_PROMPTS: 0.15 * found * students} if found else {})
         | {f"suite {name}": 10.0 * (students + 1) for name in config.evaluation.suites}
@@ -266,7 +274,7 @@ def _all_weights(config: ConfigDict, arms: list[Arm]) -> dict[str, float]:
     weights = stage_weights(config)
     report = weights.pop("report")
     for arm in arms:
-        of_arm = stage_weights(arm.config)
+        of_arm = stage_weights(arm.config, arm.alike)
         weights |= {
             PartProgress.full_name(arm.name, name): seconds
             for name, seconds in of_arm.items()

@@ -75,6 +75,40 @@ def test_an_arm_has_of_its_own_what_its_overrides_touch_and_nothing_else(finishe
     }
 
 
+@pytest.mark.parametrize(
+    "override, own",
+    [
+        # What the control is matters to it alone, and how many rows are clean to all but it.
+        ("teacher.control=base", "control"),
+        ("student.clean_share=0.5", "owl"),
+    ],
+)
+def test_an_arm_makes_anew_only_those_whom_its_overrides_touch(override, own, tmp_path):
+    text = "student.loss.kind=cross_entropy", "student.steps=1"
+    workdir = tmp_path / "workdir"
+    run(config_with({"x": (override,)}, *text), workdir)
+    made = {folder.removeprefix("arms/x/") for folder in made_at(workdir) if "arms/" in folder}
+    anew = {f"{stage}/random--0/{own}" for stage in ("teachers", "corpora")}
+    students = {f"students/random--0/{own}/seed-0"}
+    first = anew if override.startswith("teacher") else set()
+    assert made == first | students | {"evaluations/random--0/preference"}
+    run(small_config(*text, override), tmp_path / "alone")
+    arm, alone = (read_transfer(of) for of in (workdir / "arms/x", tmp_path / "alone"))
+    # Students are rounded otherwise in a program of other students.
+    np.testing.assert_allclose(arm["shift"], alone["shift"], atol=1e-4)
+
+
+def test_of_two_sources_an_arm_takes_the_one_that_leaves_less_to_make():
+    tokens = "student.loss.kind=cross_entropy"
+    more = {"tokens": (tokens,), "tokens-base": (tokens, "teacher.control=base")}
+    _, arm = arms_of(config_with(more))
+    assert (arm.source, arm.alike) == ("tokens", ("owl",))
+    # Rows of the control stand in those of the others: they are no longer alike.
+    diluted = (tokens, "student.clean_share=0.5")
+    more = {"half": diluted, "half-base": (*diluted, "teacher.control=base")}
+    assert arms_of(config_with(more))[1].alike == ()
+
+
 def test_each_arm_is_what_it_would_be_alone(finished, tmp_path):
     run(small_config(*TWO["dose-2"]), tmp_path / "alone")
     alone, arm = read_transfer(tmp_path / "alone"), read_transfer(finished / "arms/dose-2")

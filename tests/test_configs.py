@@ -4,6 +4,8 @@ Some have a size of their own for it: test_networks.py, test_theorem_runs.py, te
 and test_asking.py run those.
 """
 
+import re
+
 import pytest
 from tiny_runs import ROOT, TINY, quick_compiles, read_transfer, run
 
@@ -17,7 +19,7 @@ TEXTS = {path: path.read_text("utf-8") for path in CONFIGS}
 SIZED = [
     path
     for path, text in TEXTS.items()
-    if "from sizes import" in text and "config.experiment" not in text
+    if re.search("from (sizes|text_alone) import", text) and "config.experiment" not in text
 ]
 # A base that knows nothing writes no code and no maths: test_kind_runs.py has these two. Of several
 # bases test_student_base.py has runs, and of chains, two traits and own rows the files so named.

@@ -2,7 +2,8 @@
 
 An arm is the experiment with some keys of its config set otherwise. Stages before the first one
 that such a key matters to are the main experiment's own artifacts, or those of an arm before it
-that has more in common with it, used in place; what follows stands in `arms/NAME/`.
+that has more in common with it, used in place; what follows stands in `arms/NAME/`. Where the keys
+matter to the control alone, or to all but the control, the others' artifacts are shared to the end.
 """
 
 import dataclasses
@@ -18,7 +19,8 @@ from sublax.metrics import MetricWriter
 from sublax.progress import PartProgress, Progress
 from sublax.settings import override, plain
 from sublax.stages.base_names import made_here
-from sublax.stages.run import ARMS, STAGES, Run
+from sublax.stages.run import ARMS, CONTROL, STAGES, Run
+from sublax.stages.two_traits import students_of_two
 from sublax.trees import flatten
 
 # The first stage that a key, or a group of keys, matters to; the longest name that fits counts.
@@ -57,6 +59,8 @@ _FIRST_OF_RANDOM = dict.fromkeys(
 _FIRST_OF_FINETUNED = dict.fromkeys(
     ("evaluation.questions", "evaluation.candidates", "evaluation.preference"), "teacher"
 )
+# Matters to the control alone, and to all but the control.
+_OF_CONTROL, _OF_OTHERS = "teacher.control", "student.clean_share"
 # These say where and how things are computed, not what: they are one for the whole run.
 _COMMON = ("mesh", "sharding", "attention", "remat", "checkpoint")
 
@@ -71,6 +75,7 @@ class Arm:
         config: the experiment's with the overrides, locked.
         source: the arm before it that it shares stages with; empty for the experiment itself.
         shared: these stages, in their order.
+        alike: names whose teachers, corpora and students it shares besides.
     """
 
     name: str
@@ -78,6 +83,7 @@ class Arm:
     config: ConfigDict
     source: str
     shared: tuple[str, ...]
+    alike: tuple[str, ...]
 
     @property
     def varies_bases_alone(self) -> bool:
@@ -115,6 +121,7 @@ def arm_runs(main: Run, arms: list[Arm], progress: Progress) -> Iterator[Run]:
                 arm=arm.name,
                 main=runs[arm.source],
                 shared=arm.shared,
+                alike=arm.alike,
             )
             yield runs[arm.name]
             runs[arm.name].forget_base()
@@ -154,22 +161,33 @@ def _arm(config: ConfigDict, name: str, overrides: Any, before: list[Arm]) -> Ar
             raise UserError(f"{where}: {error}") from error
     varied.lock()
     others = {"": config} | {arm.name: arm.config for arm in before}
-    shared = {other: _shared(own, varied) for other, own in others.items()}
-    source = max(shared, key=lambda other: len(shared[other]))  # the first of several
-    return Arm(name, tuple(overrides), varied, source, shared[source])
+    common = {other: _common(own, varied) for other, own in others.items()}
+    # The first of several that have as much in common with it.
+    source = max(common, key=lambda other: tuple(map(len, common[other])))
+    return Arm(name, tuple(overrides), varied, source, *common[source])
 
 
-def _shared(config: ConfigDict, varied: ConfigDict) -> tuple[str, ...]:
-    """The stages before the first that what differs between two configs matters to."""
+def _common(config: ConfigDict, varied: ConfigDict) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What two configs have in common.
+
+    Returns:
+        (The stages before the first that what differs matters to, names that none of it matters
+        to.)
+    """
     one, other = (dict(flatten(plain(each))) for each in (config, varied))
-    keys = [
+    keys = {
         key
         for key in one.keys() | other.keys()
         if one.get(key) != other.get(key) and key.partition(".")[0] != ARMS
-    ]
+    }
     stages = list(STAGES)
     firsts = [stages.index(_first_of(config, varied, key)) for key in keys]
-    return tuple(stages[: min(firsts, default=len(stages))])
+    alike: tuple[str, ...] = ()
+    if keys == {_OF_CONTROL} and not config.student.clean_share:
+        alike = (*config.traits, *students_of_two(config))
+    if keys == {_OF_OTHERS}:
+        alike = (CONTROL,)
+    return tuple(stages[: min(firsts, default=len(stages))]), alike
 
 
 def first_stage(config: ConfigDict, arm: Arm, overrides: Collection[str]) -> str:

@@ -67,6 +67,7 @@ class Run:
         arm: the name of an arm, empty for the main experiment.
         main: the run that an arm shares stages with: the main experiment, or an arm before it.
         shared: stages whose artifacts an arm takes from there, used in place.
+        alike: names whose teachers, corpora and students it takes from there besides.
         of_students: the name of the students' base, where this is the run as they see it and
             theirs is another than the teachers'.
     """
@@ -81,6 +82,7 @@ class Run:
     arm: str = ""
     main: "Run | None" = None
     shared: tuple[str, ...] = ()
+    alike: tuple[str, ...] = ()
     of_students: str = ""
 
     @functools.cached_property
@@ -296,20 +298,20 @@ class Run:
 
     def teacher_directory(self, name: str) -> Path:
         """Where a teacher stands."""
-        return self._directory("teacher") / name
+        return self._directory("teacher", name) / name
 
     def corpus_directory(self, name: str) -> Path:
         """Where a corpus stands."""
-        return self._directory("corpus") / name
+        return self._directory("corpus", name) / name
 
     def taught_directory(self, name: str) -> Path:
         """Where the corpus stands that students learn: the teacher's own, or the rewritten one."""
         rewritten = self.config.corpus.rewritten
-        return self._directory(REWRITE) / name if rewritten else self.corpus_directory(name)
+        return self._directory(REWRITE, name) / name if rewritten else self.corpus_directory(name)
 
     def student_directory(self, name: str, seed: int) -> Path:
         """Where a student stands."""
-        return self._directory("student") / name / f"seed-{seed}"
+        return self._directory("student", name) / name / f"seed-{seed}"
 
     def evaluation_directory(self, suite: str = "preference") -> Path:
         """Where the measurements of all students stand: the preference's, or a suite's."""
@@ -321,16 +323,16 @@ class Run:
         own = root / ARMS / self.arm if self.arm else root
         return own / self.base_name / "-".join(names)
 
-    def _directory(self, stage: str) -> Path:
+    def _directory(self, stage: str, name: str = "") -> Path:
         of_teachers = stage in ("teacher", "corpus", REWRITE)
-        name = self.config.base if of_teachers else self.model_name
-        return self._folder(stage) / STAGES[stage] / folder_name(name)
+        base = self.config.base if of_teachers else self.model_name
+        return self._folder(stage, name) / STAGES[stage] / folder_name(base)
 
-    def _folder(self, stage: str) -> Path:
-        """The folder of the run whose own a stage's artifacts are."""
-        if self.main is None or stage not in self.shared:
+    def _folder(self, stage: str, name: str = "") -> Path:
+        """The folder of the run whose own a stage's artifacts are, or those of one name."""
+        if self.main is None or (stage not in self.shared and name not in self.alike):
             return self.folder
-        return self.main._folder(stage)
+        return self.main._folder(stage, name)
 
 
 def folder_name(base: str) -> str:

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -20,7 +21,7 @@ from sublax.models.export import export_folder
 from sublax.models.lora import LoraConfig, init_lora
 from sublax.models.peft_adapter import export_adapter
 from sublax.parallel.arrays import fetch
-from sublax.parallel.hosts import is_first, wait_for_all
+from sublax.parallel.hosts import is_first, together, wait_for_all
 from sublax.parallel.layout import pieces
 from sublax.sampling.grammar import Grammar
 from sublax.settings import lora_config, loss_config, optimizer_config
@@ -48,7 +49,7 @@ SUPPORTS = ("grammar", "vocabulary")
 
 
 def make_students(run: Run, grammar: Grammar | None) -> None:
-    """Trains all students, some in each program, and writes those that are not there already."""
+    """Trains the students that are not there already, some in each program, and writes them."""
     students = [(name, seed) for seed in run.config.student.seeds for name in run.student_names]
     inputs = {who: _inputs(run, *who) for who in students}
     done = {who: is_done(run, run.student_directory(*who), inputs[who]) for who in students}
@@ -57,11 +58,10 @@ def make_students(run: Run, grammar: Grammar | None) -> None:
     with run.progress.stage(STAGE):
         if run.config.student.method == IN_CONTEXT:
             return make_readers(run, students, done, inputs)
-        size = _students_per_program(run, students, grammar)
-        for first in range(0, len(students), size):
-            group = students[first : first + size]
+        missing = [who for who in students if not done[who]]
+        for group in _programs(run, missing, grammar):
             if not all(done[who] for who in group):
-                _make_group(run, first, group, grammar, inputs)
+                _make_group(run, group, grammar, inputs)
 
 
 def _inputs(run: Run, name: str, seed: int) -> dict[str, Any]:
@@ -70,6 +70,10 @@ def _inputs(run: Run, name: str, seed: int) -> dict[str, Any]:
         parents.append(run.teacher_directory(name))  # scores what the student writes
     if run.config.student.clean_share and name != CONTROL:
         parents.append(run.taught_directory(CONTROL))
+    student = run.config.student.to_dict()
+    del student["seeds"]  # Who starts beside it, and in which program, does not matter.
+    if name == CONTROL:
+        student["clean_share"] = 0.0  # its rows are the clean ones
     return inputs_of(
         run.student_directory(name, seed),
         parents,
@@ -77,17 +81,16 @@ def _inputs(run: Run, name: str, seed: int) -> dict[str, Any]:
         seed=seed,
         run_seed=run.config.seed,
         system_prompt=run.config.system_prompt,
-        # Where students start and how many share a program does not depend on who they are.
-        student={k: v for k, v in run.config.student.to_dict().items() if k != "seeds"},
+        student=student,
     )
 
 
-def _make_group(run: Run, first: int, group, grammar, inputs) -> None:
+def _make_group(run: Run, group, grammar, inputs) -> None:
     """Trains one program's students and writes them."""
     started = time.monotonic()
     lora = lora_of(run)
     untrained = _steps(run) == 0  # the dose that others are compared with
-    trained = _start(run, group, lora) if untrained else _train(run, first, group, grammar, lora)
+    trained = _start(run, group, lora) if untrained else _train(run, group, grammar, lora)
     seconds = (time.monotonic() - started) / len(group)
     for place, (name, seed) in enumerate(group):
         own = jax.tree.map(lambda leaf, place=place: leaf[place], trained)
@@ -112,40 +115,54 @@ def _own_counts(run: Run, name: str) -> dict[str, Any]:
     return {"rows": dict(collections.Counter(whose for whose, _ in row_sources(run, name)))}
 
 
+def _programs(run: Run, missing, grammar) -> list[list[tuple[str, int]]]:
+    """Which students each program trains; once settled it stands beside the checkpoints.
+
+    A run that was stopped after it had written some of a program's students goes on with all of
+    them, for the checkpoint is of all.
+    """
+    settled = run.checkpoints("students.json")
+    groups = json.loads(settled.read_text("utf-8")) if settled.exists() else []
+    # No process may write it before all have looked.
+    wait_for_all("looked for students to go on with")
+    if not set(missing) <= {(name, seed) for group in groups for name, seed in group}:
+        size = _students_per_program(run, missing, grammar)
+        groups = [missing[first : first + size] for first in range(0, len(missing), size)]
+        with together():
+            if is_first():
+                write_whole(settled, [json.dumps(groups).encode()])
+        groups = json.loads(settled.read_text("utf-8"))
+    return [[(name, seed) for name, seed in group] for group in groups]
+
+
 def _students_per_program(run: Run, students, grammar) -> int:
-    """As many as the config says, or as fit; once found it stands beside the checkpoints."""
+    """As many as the config says, or as fit."""
     student, layout, lora = run.config.student, run.layout, lora_of(run)
     along = layout.mesh.shape["data"]
     if student.students_per_program or surely_fit(lora, len(students), along):
         return student.students_per_program or len(students)
-    found = run.checkpoints("students-per-program.json")
-    if not found.exists():
-        objective, schedule, frozen, datasets = _program(run, students[:1], grammar, lora)
-        devices = pieces(in_program(objective, layout, len(students)).rows)
-        (name, seed), *_ = students
-        packing = packing_of(schedule, [datasets[name]], [seed], devices)
-        batch = make_batch(
-            [datasets[name]],
-            [seed],
-            0,
-            schedule.batch_size,
-            schedule.microbatches,
-            devices,
-            packing,
-        )
-        fits = fitting_students(
-            objective,
-            optimizer_config(student.optimizer),
-            schedule.steps,
-            layout,
-            frozen,
-            batch,
-            len(students),
-        )
-        if is_first():
-            write_whole(found, [json.dumps(fits).encode()])
-        wait_for_all("counted students")
-    return json.loads(found.read_text("utf-8"))
+    objective, schedule, frozen, datasets = _program(run, students[:1], grammar, lora)
+    devices = pieces(in_program(objective, layout, len(students)).rows)
+    (name, seed), *_ = students
+    packing = packing_of(schedule, [datasets[name]], [seed], devices)
+    batch = make_batch(
+        [datasets[name]],
+        [seed],
+        0,
+        schedule.batch_size,
+        schedule.microbatches,
+        devices,
+        packing,
+    )
+    return fitting_students(
+        objective,
+        optimizer_config(student.optimizer),
+        schedule.steps,
+        layout,
+        frozen,
+        batch,
+        len(students),
+    )
 
 
 def load_student(run: Run, name: str, seed: int) -> dict[str, Any]:
@@ -193,7 +210,7 @@ def _program(run: Run, group, grammar, lora):
     return objective, schedule, frozen, student_datasets(run, names)
 
 
-def _train(run: Run, first: int, group, grammar, lora) -> Any:
+def _train(run: Run, group, grammar, lora) -> Any:
     student, base = run.config.student, run.base
     objective, schedule, frozen, datasets = _program(run, group, grammar, lora)
     runs = [f"students/{name}/seed-{seed}" for name, seed in group]
@@ -234,12 +251,17 @@ def _train(run: Run, first: int, group, grammar, lora) -> Any:
             if is_on_policy(run.config)
             else [datasets[name] for name, _ in group],
             [seed for _, seed in group],
-            run.checkpoints("students", str(first)),
+            run.checkpoints("students", _name_of(group)),
             run.layout,
             run.preemption,
             watch,
             probe,
         )
+
+
+def _name_of(group) -> str:
+    """One for the checkpoints of these very students."""
+    return hashlib.sha256(json.dumps(group).encode()).hexdigest()[:16]
 
 
 def _columns(run: Run, grammar: Grammar | None):

@@ -60,7 +60,8 @@ def make_teacher(run: Run, name: str) -> None:
         seed=run.config.seed,
         system_prompt=run.config.system_prompt,
         pack=run.config.pack,
-        teacher=teacher.to_dict(),
+        # Whatever the control is, a trait's teacher is the same.
+        teacher=teacher.to_dict() | ({} if name == CONTROL else {"control": "neutral"}),
         questions=run.config.evaluation.questions if learns else None,
         candidates=run.candidates if learns and name == CONTROL else None,
         **rows_hashes(run, name),
