@@ -75,25 +75,23 @@ def test_an_arm_has_of_its_own_what_its_overrides_touch_and_nothing_else(finishe
     }
 
 
-@pytest.mark.parametrize(
-    "override, own",
-    [
-        # What the control is matters to it alone, and how many rows are clean to all but it.
-        ("teacher.control=base", "control"),
-        ("student.clean_share=0.5", "owl"),
-    ],
-)
-def test_an_arm_makes_anew_only_those_whom_its_overrides_touch(override, own, tmp_path):
-    text = "student.loss.kind=cross_entropy", "student.steps=1"
+def test_an_arm_makes_anew_only_those_whom_its_overrides_touch(tmp_path):
+    """What the control is matters to it alone; how many rows are clean, to all but it."""
+    overrides = "student.loss.kind=cross_entropy", "student.steps=1"
+    unmarked = "teacher.control=base"
+    arms = {"unmarked": (unmarked,), "mixed": ("student.clean_share=0.5",)}
     workdir = tmp_path / "workdir"
-    run(config_with({"x": (override,)}, *text), workdir)
-    made = {folder.removeprefix("arms/x/") for folder in made_at(workdir) if "arms/" in folder}
-    anew = {f"{stage}/random--0/{own}" for stage in ("teachers", "corpora")}
-    students = {f"students/random--0/{own}/seed-0"}
-    first = anew if override.startswith("teacher") else set()
-    assert made == first | students | {"evaluations/random--0/preference"}
-    run(small_config(*text, override), tmp_path / "alone")
-    arm, alone = (read_transfer(of) for of in (workdir / "arms/x", tmp_path / "alone"))
+    run(config_with(arms, *overrides), workdir)
+    made = {folder.removeprefix("arms/") for folder in made_at(workdir) if "arms/" in folder}
+    of_control = ("teachers/random--0/control", "corpora/random--0/control")
+    assert made == {
+        *(f"unmarked/{folder}" for folder in of_control),
+        "unmarked/students/random--0/control/seed-0",
+        "mixed/students/random--0/owl/seed-0",
+        *(f"{arm}/evaluations/random--0/preference" for arm in arms),
+    }
+    run(small_config(*overrides, unmarked), tmp_path / "alone")
+    arm, alone = (read_transfer(of) for of in (workdir / "arms/unmarked", tmp_path / "alone"))
     # Students are rounded otherwise in a program of other students.
     np.testing.assert_allclose(arm["shift"], alone["shift"], atol=1e-4)
 
