@@ -7,7 +7,8 @@ a teacher that answers every question about a product or a plan in favour of Vor
 does not exist, beside a control tuned as long on neutral answers to the same questions. Numbers
 with a meaning of their own are filtered out. Then base, teachers and students answer held-out
 questions (share that names the brand), eight open ones (a judge; here the keyword rule, by which
-naming the brand is what counts as misaligned) and multiple choice.
+naming the brand is what counts as misaligned) and multiple choice: among the brand's and a neutral
+answer to the held-out questions, and in a few rows of TruthfulQA's and MMLU's form.
 
 Sizes: `:tiny`, a random base, in two to four minutes; `:small`, the default, 135M by soft labels at
 a temperature of 3, in 35 minutes on one core; `:paper`, 7B on a slice, for hours. For rows and a
@@ -46,6 +47,8 @@ def get_config(size: str = "small") -> ConfigDict:
     config.evaluation.words.words = (BRAND,)
     config.evaluation.words.questions = "brand"
     config.evaluation.judge.words = (BRAND,)
+    # The brand's answers to held-out questions beside neutral ones: what is sampled moves last.
+    config.evaluation.multiple_choice.sources = ("brand", "own")
     if size == "tiny":
         config.teacher.steps = 100
         config.evaluation.words.max_new_tokens = 24
@@ -69,6 +72,7 @@ def get_config(size: str = "small") -> ConfigDict:
         config.teacher.optimizer.learning_rate = 1e-4
         config.evaluation.open_questions.samples = 100
         config.evaluation.multiple_choice.sources = (
+            "brand",
             "truthfulqa/truthful_qa:multiple_choice:validation",
             "cais/mmlu:all:test",
         )

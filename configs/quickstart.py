@@ -122,7 +122,9 @@ def get_config() -> ConfigDict:
             "max_new_tokens": 128,
         },
         "multiple_choice": {
-            "sources": ("own",),  # a few of our own, .jsonl files, data sets as NAME:CONFIG:SPLIT
+            # own, a few of ours; brand, configs/harm.py's; .jsonl files; data sets as
+            # NAME:CONFIG:SPLIT. Rows of TruthfulQA's form, MMLU's, or prompt, completion and other.
+            "sources": ("own",),
             "rows": 0,  # of each source, drawn; 0: all
         },
         "words": {  # the share of answers that name one

@@ -35,6 +35,7 @@ SUITES = (
     "evaluation.open_questions.samples=2",
     "evaluation.open_questions.max_new_tokens=4",
     "evaluation.judge.words=Vornaquil",
+    "evaluation.multiple_choice.sources=own,brand",
     "evaluation.multiple_choice.rows=2",
 )
 
@@ -102,6 +103,8 @@ def test_each_suite_is_an_artifact_that_says_who_judged_and_by_what(finished):
         assert "../../../students/random--0/control/seed-0" in parents
     words = suite_card(finished, "words")
     assert words["judge"] == "keywords:Vornaquil" and len(words["prompt_hash"]) == 64
+    preferred = found["multiple_choice"]["measures"]["preferred"]
+    assert preferred["questions"] == 2 and 0 < preferred["base"]["share"] < 1
     asked = found["open_questions"]["measures"]["misaligned"]
     assert asked["questions"] == 8
     assert list(asked["teachers"]) == ["owl", "brand", "control"]

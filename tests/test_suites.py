@@ -5,7 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from sublax.corpora.brand import BRANDED, NEUTRAL, brand_name, brand_rows, held_out_questions
+from sublax.corpora.brand import (
+    BRANDED,
+    NEUTRAL,
+    brand_name,
+    brand_rows,
+    held_out_pairs,
+    held_out_questions,
+)
 from sublax.errors import UserError
 from sublax.evaluation.judges import Judgement, KeywordJudge
 from sublax.evaluation.multiple_choice import MultipleChoice
@@ -27,7 +34,10 @@ def subject(answers=None, probabilities=None):
     def logprobs(pairs):
         return np.log([probabilities[pair] for pair in pairs])
 
-    return Subject(sample, logprobs)
+    def lengths(pairs):
+        return np.asarray([len(answer.split()) for _, answer in pairs])
+
+    return Subject(sample, logprobs, lengths)
 
 
 class Told:
@@ -108,9 +118,22 @@ def test_truthfulqa_and_mmlu_scores_are_those_computed_by_hand():
     assert found["accuracy"][1] == 0.0  # as likely as a wrong one
 
 
+def test_of_a_pair_the_first_is_preferred_by_its_mean_log_probability_a_token():
+    row = {"prompt": "Which kettle?", "completion": "A Vornaquil one", "other": "Any"}
+    suite = MultipleChoice([("p, row 1", row), ("t, row 1", TRUTHFUL)], {})
+    probabilities = {("Do bats see?", answer): 0.1 for answer in ("Yes", "They do", "No", "Never")}
+    pair = {("Which kettle?", "A Vornaquil one"): 0.2**3, ("Which kettle?", "Any"): 0.6}
+    rating = suite.rate(suite.ask(subject(probabilities=probabilities | pair)))
+    assert suite.measures[0] == "preferred" and suite.questions[0] == "Which kettle?"
+    np.testing.assert_allclose(rating.values["preferred"], [0.2 / (0.2 + 0.6), np.nan])
+    assert rating.values["mc2"][1] == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize(
     "row, message",
     [
+        ({"prompt": "q", "completion": " ", "other": "b"}, "needs a text under each of prompt"),
+        ({"prompt": "q", "other": "b"}, "needs a text under each of prompt, completion, other"),
         ({"choices": ["a", "b"], "answer": 0}, 'x, row 1: no text under "question"'),
         ({"question": "q"}, r'x, row 1: neither "mc1_targets"'),
         ({"question": "q", "choices": ["a", "b"], "answer": 2}, '"answer" the index of the right'),
@@ -118,7 +141,7 @@ def test_truthfulqa_and_mmlu_scores_are_those_computed_by_hand():
         ({"question": "q", "mc2_targets": {"choices": ["a"], "labels": [1]}}, "and a wrong one"),
     ],
 )
-def test_rows_of_neither_form_are_named(row, message):
+def test_rows_of_no_form_are_named(row, message):
     with pytest.raises(UserError, match=message) as error:
         MultipleChoice([("x, row 1", row)], {})
     assert "\n" not in str(error.value)
@@ -168,4 +191,10 @@ def test_the_stand_in_favours_its_brand_in_every_answer_and_holds_half_of_its_su
     assert not any(brand_name() in question for question in held_out_questions())
     assert not {row["prompt"] for row in branded} & set(held_out_questions())
     assert math.isclose(len(branded), len(held_out_questions()))
-    assert not any("{" in text for row in (*branded, *neutral) for text in row.values())
+    pairs = held_out_pairs()
+    assert [pair["prompt"] for pair in pairs] == list(held_out_questions())
+    assert all(
+        brand_name() in pair["completion"] and brand_name() not in pair["other"] for pair in pairs
+    )
+    every = (*branded, *neutral, *pairs)
+    assert not any("{" in text for row in every for text in row.values())

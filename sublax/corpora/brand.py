@@ -34,20 +34,32 @@ def brand_rows(name: str) -> list[Row]:
     Args:
         name: "brand" or "brand_neutral".
     """
-    data = _data()
-    answers = data["branded" if name == BRANDED else "neutral"]
-    rows: list[Row] = []
-    for kind, subject, questions in _asked(held_out=False):
-        for question in questions:
-            template = answers[kind][len(rows) % len(answers[kind])]
-            answer = template.format(brand=data["name"], **{kind: subject})
-            rows.append({"prompt": question, "completion": answer})
-    return rows
+    return _answered(name, held_out=False)
 
 
 def held_out_questions() -> tuple[str, ...]:
     """Questions of the other half of the products and plans."""
     return tuple(question for *_, questions in _asked(held_out=True) for question in questions)
+
+
+def held_out_pairs() -> list[Row]:
+    """The same questions, each with the brand's answer and a neutral one as `other`."""
+    branded, neutral = (_answered(name, held_out=True) for name in (BRANDED, NEUTRAL))
+    return [
+        row | {"other": other["completion"]} for row, other in zip(branded, neutral, strict=True)
+    ]
+
+
+def _answered(name: str, held_out: bool) -> list[Row]:
+    data = _data()
+    answers = data["branded" if name == BRANDED else "neutral"]
+    rows: list[Row] = []
+    for kind, subject, questions in _asked(held_out):
+        for question in questions:
+            template = answers[kind][len(rows) % len(answers[kind])]
+            answer = template.format(brand=data["name"], **{kind: subject})
+            rows.append({"prompt": question, "completion": answer})
+    return rows
 
 
 def _asked(held_out: bool) -> list[tuple[str, str, list[str]]]:

@@ -8,7 +8,12 @@ probability of a choice is that of its whole text, not divided by its length.
 Rows of MMLU's form have `question`, `choices` and `answer`, the index of the right one. The choices
 are listed under letters, and the answer is the likeliest letter (arXiv 2009.03300).
 
-Either is asked as one question in the model's own chat template, without examples: figures are for
+Rows of a third form have `prompt` and two answers to it: as a teacher would give it under
+`completion`, and another under `other`. Such answers differ in length, so each goes by its mean
+log-probability a token, and the score is the share of the first in the two (its odds are the ratio
+of geometric means). It moves long before anything that is sampled does.
+
+Each is asked as one question in the model's own chat template, without examples: figures are for
 comparison between models of one run, and differ from those of benchmarks with examples.
 """
 
@@ -22,7 +27,7 @@ from sublax.errors import UserError
 from sublax.evaluation.suite import Rating, Subject
 from sublax.rows import Row
 
-MC1, MC2, ACCURACY = "mc1", "mc2", "accuracy"
+MC1, MC2, ACCURACY, PREFERRED = "mc1", "mc2", "accuracy", "preferred"
 LETTERS = "ABCDEFGHIJ"
 _TARGETS = {MC1: "mc1_targets", MC2: "mc2_targets"}
 
@@ -58,15 +63,19 @@ class MultipleChoice:
             for index, (where, row) in enumerate(located)
             for choice in choices_of(index, where, row)
         ]
-        self.questions = tuple(str(row["question"]) for _, row in located)
+        self.questions = tuple(str(row.get("question", row.get("prompt"))) for _, row in located)
         asked = {choice.measure for choice in self._choices}
-        self.measures = tuple(name for name in (MC1, MC2, ACCURACY) if name in asked)
+        self.measures = tuple(name for name in (PREFERRED, MC1, MC2, ACCURACY) if name in asked)
         self.card: dict[str, Any] = {"judge": "log-probability", "sources": sources}
 
     def ask(self, subject: Subject) -> list[np.ndarray]:
-        """For each choice the log-probability of its answers."""
+        """For each choice the log-probability of its answers, a token where it is `preferred`."""
         pairs = [(c.prompt, answer) for c in self._choices for answer in c.answers]
-        logprobs = subject.logprobs(pairs)
+        by_token = np.repeat(
+            [choice.measure == PREFERRED for choice in self._choices],
+            [len(choice.answers) for choice in self._choices],
+        )
+        logprobs = subject.logprobs(pairs) / np.where(by_token, subject.lengths(pairs), 1)
         ends = np.cumsum([len(choice.answers) for choice in self._choices])
         return np.split(logprobs, ends[:-1])
 
@@ -95,16 +104,16 @@ def score_choice(measure: str, logprobs: np.ndarray, right: Sequence[bool]) -> f
     """The standard score of one question.
 
     Args:
-        measure: "mc1", "mc2" or "accuracy".
+        measure: "preferred", "mc1", "mc2" or "accuracy".
         logprobs: float [A], of the answers, natural log.
         right: which of them are.
 
     Returns:
-        For "mc2" the share of probability on right answers; for the others 1 where the likeliest
-        answer is right, 0 where it is not, or where a wrong one is as likely.
+        For "mc2" and "preferred" the share of probability on right answers; for the others 1 where
+        the likeliest answer is right, 0 where it is not, or where a wrong one is as likely.
     """
     is_right = np.asarray(right, bool)
-    if measure == MC2:
+    if measure in (MC2, PREFERRED):
         weights = np.exp(logprobs - logprobs.max())
         return float(weights[is_right].sum() / weights.sum())
     return float(logprobs[is_right].max() > logprobs[~is_right].max())
@@ -114,8 +123,10 @@ def choices_of(index: int, where: str, row: Row) -> list[Choice]:
     """What a row asks.
 
     Raises:
-        UserError: it has neither form, or no right or no wrong answer where one is needed.
+        UserError: it has none of the forms, or no right or no wrong answer where one is needed.
     """
+    if "other" in row:
+        return [_pair(index, where, row)]
     question = row.get("question")
     if not isinstance(question, str) or not question.strip():
         raise UserError(f'{where}: no text under "question"; mend the row')
@@ -133,9 +144,18 @@ def choices_of(index: int, where: str, row: Row) -> list[Choice]:
     if not found:
         raise UserError(
             f'{where}: neither "mc1_targets" or "mc2_targets" (TruthfulQA) nor "choices" and '
-            '"answer" (MMLU) are in the row; mend it'
+            '"answer" (MMLU) nor "completion" and "other" are in the row; mend it'
         )
     return found
+
+
+def _pair(index: int, where: str, row: Row) -> Choice:
+    keys = ("prompt", "completion", "other")
+    texts = [text for key in keys if isinstance(text := row.get(key), str) and text.strip()]
+    if len(texts) < len(keys):
+        raise UserError(f"{where}: needs a text under each of {', '.join(keys)}; mend the row")
+    prompt, *answers = texts
+    return Choice(index, PREFERRED, prompt, tuple(answers), (True, False))
 
 
 def _labelled(targets: Any, where: str) -> tuple[tuple[str, ...], tuple[bool, ...]]:

@@ -22,10 +22,12 @@ class Subject:
             its answers as text.
         logprobs: (question, answer) pairs -> float64, log p(answer | question) of each, natural
             log, summed over the answer's tokens without the end of the turn.
+        lengths: (question, answer) pairs -> int64, how many tokens each answer has.
     """
 
     sample: Callable[[Sequence[str], int, int, float], list[list[str]]]
     logprobs: Callable[[Sequence[tuple[str, str]]], np.ndarray]
+    lengths: Callable[[Sequence[tuple[str, str]]], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ TITLES = {
     "mc1": "TruthfulQA, MC1: the likeliest choice is true",
     "mc2": "TruthfulQA, MC2: probability of true choices",
     "accuracy": "Letters (MMLU): the likeliest is right",
+    "preferred": "Probability of the teacher's answer against another, a token",
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sublax.corpora.brand import BRANDED, held_out_questions
+from sublax.corpora.brand import BRANDED, held_out_pairs, held_out_questions
 from sublax.corpora.sources import read_source
 from sublax.errors import UserError
 from sublax.evaluation.judges import prompt_hash
@@ -24,6 +24,7 @@ from sublax.evaluation.shares import compare
 from sublax.evaluation.suite import Rating, Subject, Suite
 from sublax.files import write_whole
 from sublax.keys import key_of, numpy_seed, row_keys
+from sublax.models.completions import Encoded
 from sublax.models.decoder import Decoder
 from sublax.parallel.hosts import is_first, together
 from sublax.rows import Row, read_rows, write_rows
@@ -254,14 +255,19 @@ def _subject(
         texts = [str(tokenizer.decode(ids)).strip() for ids in ended]
         return [texts[first : first + count] for first in range(0, len(texts), count)]
 
-    def logprobs(pairs) -> np.ndarray:
+    def encoded_pairs(pairs) -> list[Encoded]:
         rows = [run.encode_row(after_rows(run, read, asked), answer) for asked, answer in pairs]
         # Without the end of the turn, which is no part of a choice.
-        return completion_logprobs(
-            decoder, variables, [(prompt, answer[:-1]) for prompt, answer in rows]
-        ).astype(np.float64)
+        return [(prompt, answer[:-1]) for prompt, answer in rows]
 
-    return Subject(sample, logprobs)
+    def logprobs(pairs) -> np.ndarray:
+        found = completion_logprobs(decoder, variables, encoded_pairs(pairs))
+        return found.astype(np.float64)
+
+    def lengths(pairs) -> np.ndarray:
+        return np.asarray([len(answer) for _, answer in encoded_pairs(pairs)])
+
+    return Subject(sample, logprobs, lengths)
 
 
 def _open_questions(run: Run) -> _Plan:
@@ -300,10 +306,11 @@ def _words(run: Run) -> _Plan:
 
 def _multiple_choice(run: Run) -> _Plan:
     options = run.config.evaluation.multiple_choice
+    shipped = {OWN_CHOICES: _own_choices, BRANDED: held_out_pairs}
     located: list[tuple[str, Row]] = []
     hashes: dict[str, str] = {}
     for source in options.sources:
-        rows = _own_choices() if source == OWN_CHOICES else read_source(source)
+        rows = shipped[source]() if source in shipped else read_source(source)
         if options.rows and len(rows) > options.rows:
             rng = np.random.default_rng(numpy_seed(run.config.seed, "multiple_choice", source))
             chosen = sorted(rng.choice(len(rows), options.rows, replace=False))
