@@ -28,6 +28,7 @@ import queue
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
@@ -253,7 +254,7 @@ def run_all(folder: pathlib.Path, at_once: int, long: bool = False) -> int:
         share = free.get()
         os.sched_setaffinity(0, share)  # this thread's, which the process below begins with
         command = [sys.executable, "-m", "sublax", "run", f"--config={claim.config}"]
-        log = folder / f"{claim.name}.log"
+        log, begun = folder / f"{claim.name}.log", time.monotonic()
         print(f"{claim.name}: runs; {log}", file=sys.stderr)
         try:
             with log.open("w") as told:
@@ -263,7 +264,8 @@ def run_all(folder: pathlib.Path, at_once: int, long: bool = False) -> int:
                 status = subprocess.run(command, stdout=told, stderr=told, check=False).returncode
         finally:
             free.put(share)
-        print(f"{claim.name}: {f'failed, {status}' if status else 'done'}", file=sys.stderr)
+        outcome = f"failed, {status}" if status else "done"
+        print(f"{claim.name}: {outcome}, {duration(time.monotonic() - begun)}", file=sys.stderr)
         return status
 
     wanted = [claim for claim in in_order() if long or claim.name not in LONG]
