@@ -132,6 +132,22 @@ def seconds_told(lines: Iterable[str]) -> float:
     )
 
 
+def time_told(lines: Iterable[str]) -> str:
+    """What all the runs of a table's lines took, in a sentence or two."""
+    lines = [line for line in lines if "| `configs/" in line]
+    seconds = seconds_told(lines)
+    told = f"All of these runs but `:long` together took {duration(seconds)} by their stages"
+    if all(" on 1 core" in line for line in lines):
+        return (
+            f"{told}, each on one core. Two of them at once (`--at-once=2`) on two cores are done "
+            f"in half of that, {duration(seconds / 2)}, and what one waits for the other."
+        )
+    return (
+        f"{told}, on as many cores as their line says; where it says nothing, that is not known. "
+        "They were not run as one whole."
+    )
+
+
 def written_rows(claim: Claim, written: str) -> list[str]:
     """The claim's lines in a page: that which names its config, and those without a claim below."""
     lines = [line for line in written.splitlines() if line.startswith("|")]
@@ -214,9 +230,7 @@ def page(workdirs: pathlib.Path, written: str) -> str:
     lines += [
         *found,
         "",
-        f"All of these runs but `:long` together took {duration(seconds_told(small))} by their "
-        "stages, on as many cores as their line says; where it says nothing, that is not known. "
-        "They were not run as one whole.",
+        time_told(small),
         "",
         "## At the paper's scale",
         "",

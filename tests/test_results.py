@@ -231,3 +231,7 @@ def test_what_all_runs_cost_together_is_read_from_their_lines():
         "| g | h | x | | | `configs/g.py`, 5 s on 1 core (2 min more by other runs), 2026-11-27 |",
     ]
     assert results.seconds_told(lines) == 3600 + 120 + 185 + 5
+    assert "They were not run as one whole." in results.time_told(lines)
+    one_core = ["| yes | `configs/a.py`, 2 h 30 min on 1 core, 2026-11-28 |", "|  | owl |  |"]
+    assert "each on one core" in (told := results.time_told(one_core))
+    assert "2 h 30 min by their stages" in told and "1 h 15 min" in told
