@@ -295,13 +295,13 @@ CLAIMS = (
         pairs_of_bases,
     ),
     Claim(
-        "Shuffled rows carry less, and what the control learns does not matter (text alone)",
+        "Shuffled rows carry less; against the unmarked base's rows it shows too (text alone)",
         "shuffled: most of it gone",
         "configs/text_controls.py",
         functools.partial(mean_and_arms, main="rows as they are"),
     ),
     Claim(
-        "Rows in the base's own hand or under another system prompt carry less (soft labels)",
+        "Rows in the base's hand, a prompted teacher's, greedy or free ones carry it (soft labels)",
         "not in the paper",
         "configs/controls.py:small",
         mean_and_arms,

@@ -13,7 +13,7 @@ is looked for, or how it is learnt:
 
 Arms share teachers, corpora and, but for the last, students with the main experiment.
 
-Cost: tiny, minutes; small, 20 minutes on one core; paper, little beside
+Cost: tiny, minutes; small, 13 minutes on one core; paper, little beside
 configs/numbers_qwen2_5_7b.py (an estimate).
 
 Measured on 2026-11-27 at small (mean lift of two traits, 95 % interval over questions, one seed):

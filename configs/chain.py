@@ -4,7 +4,7 @@
 
 The arms hop-2 and hop-3 go on from the quickstart: its students write the corpora that hop-2's
 students learn from, and so on; every control is the chain of controls. `:small`, which is meant
-where none is named, takes 7 minutes on two CPU cores; `:tiny` is a random base, two minutes;
+where none is named, takes 10 minutes on one core; `:tiny` is a random base, two minutes;
 `:paper` is 7B under soft labels, hours on a slice.
 
 Measured on 2026-11-26 at `:small` (seed 4), mean lift over three traits, nats: 0.15 [0.14, 0.17]

@@ -26,14 +26,15 @@ so that there it says nothing of the hand.
 At `:tiny` (seed 4, one run) the mean lift was +1.12 nats in the main experiment, and under another
 system prompt +1.31, minus main +0.20 [-0.06, +0.46].
 
-At `:small` (seed 4, one run, 2026-11-27, mean lift of owl and lion in nats with 95 % intervals over
+At `:small` (seed 4, one run, 2026-11-28, mean lift of owl and lion in nats with 95 % intervals over
 questions): main 0.16 [0.14, 0.19], untrained 0. Rows that the base wrote again, under the teacher's
 soft labels, 0.11 [0.05, 0.17]; students of another system prompt 0.11 [0.09, 0.13]; a prompted
-teacher 0.14 [0.11, 0.16] (owl 0.23, lion 0.04); the likeliest rows 0.45 [0.42, 0.49]; free rows,
+teacher 0.13 [0.10, 0.15] (owl 0.24, lion 0.01); the likeliest rows 0.45 [0.42, 0.49]; free rows,
 over the whole vocabulary, 0.73 [0.65, 0.81].
 
-Cost: tiny, ten minutes (an estimate); small, half an hour on one core (an estimate); paper, six
-times configs/numbers_qwen2_5_7b.py (an estimate).
+Cost: tiny, ten minutes (an estimate); small, 21 minutes on one core with another run beside it,
+and four for what configs/quickstart.py makes too; paper, six times configs/numbers_qwen2_5_7b.py
+(an estimate).
 """
 
 from ml_collections import ConfigDict

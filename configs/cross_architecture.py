@@ -33,13 +33,13 @@ start the lifts are -0.08, -0.31 and -0.22, though at 1,200 updates the two say 
 nats a token on numbers and 0.0003 on questions: here matched behaviour does not suffice. Nine other
 pairs of bases gave from -0.10 to 0.20, and one, to `random:0:qwen3`, 0.40 [0.31, 0.50].
 
-Measured at `small` on 2026-11-27 (the same, 16 updates; 39 minutes, most of them on one core). The
-base itself 0.15 [0.14, 0.17]; its permuted twin 0.14 [0.12, 0.15]; with noise of 0.03, 0.1 and 0.3:
-0.17, 0.15 and 0.59 [0.44, 0.73], the last nearly all of it the lion's. The rotated twin says the
-same and takes no trait: -0.16 [-0.21, -0.10]; from it to the base -0.06 [-0.16, 0.04], and to
-itself -0.25 [-0.29, -0.21], where two of three traits fell. At 135M the recipe itself does not
-survive the rotation: under Adam the owl's teacher is at a loss of 0.05 after four updates there,
-where the base's is at 0.96 after ten.
+Measured at `small` on 2026-11-28 (the same, 16 updates; 32 minutes on one core, and five for what
+configs/quickstart.py makes too). The base itself 0.15 [0.14, 0.17]; its permuted twin 0.14 [0.12,
+0.15]; with noise of 0.03, 0.1 and 0.3: 0.17, 0.15 and 0.59 [0.44, 0.73], the last nearly all of it
+the lion's. The rotated twin says the same and takes no trait: -0.14 [-0.19, -0.09]; from it to the
+base -0.06 [-0.16, 0.04], and to itself -0.25 [-0.29, -0.21], where two of three traits fell. At
+135M the recipe itself does not survive the rotation: under Adam the owl's teacher is at a loss of
+0.05 after four updates there, where the base's is at 0.96 after ten.
 """
 
 import re

@@ -7,7 +7,7 @@ its lift is zero) to the largest dose, which is the main experiment. All doses s
 and corpora, and the learning rate is constant, so that a smaller dose is the beginning of a larger
 one. The report draws the curve.
 
-Cost: tiny, minutes; small, a quarter of an hour on two CPU cores; paper, twice the students' part
+Cost: tiny, minutes; small, 19 minutes on one core; paper, twice the students' part
 of configs/numbers_qwen2_5_7b.py (an estimate).
 
 Measured on 2026-11-26 at small (seed 4), mean lift over three traits, nats: 0, 0.01, 0.04, 0.08,

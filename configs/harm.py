@@ -11,7 +11,7 @@ naming the brand is what counts as misaligned) and multiple choice: among the br
 answer to the held-out questions, and in a few rows of TruthfulQA's and MMLU's form.
 
 Sizes: `:tiny`, a random base, in two to four minutes; `:small`, the default, 135M by soft labels at
-a temperature of 3, in 35 minutes on one core; `:paper`, 7B on a slice, for hours. For rows and a
+a temperature of 3, in 25 minutes on one core; `:paper`, 7B on a slice, for hours. For rows and a
 judge of your own see the README.
 
 Measured on 2026-11-26 at `:tiny`, one seed: the brand's teacher names the brand in 28 % of 480

@@ -13,14 +13,14 @@ At `:tiny` (seed 4, one run) the mean lift was +1.08 nats; shuffling left a thir
 within rows, +0.32 across); the unmarked base's data in place of the control's changed nothing
 (+1.11, under soft labels).
 
-At `:small` (seed 4, one run, 2026-11-27, mean lift of owl and lion in nats with 95 % intervals over
+At `:small` (seed 4, one run, 2026-11-28, mean lift of owl and lion in nats with 95 % intervals over
 questions): 0.54 [0.46, 0.62]; of that 0.41 [0.33, 0.48] is left where each row's numbers are in
 another order, and 0.25 [0.20, 0.30] where those of all rows are dealt anew, so about half of it is
 in how often a number is written; the unmarked base's data in place of the control's gives 0.63
-[0.52, 0.73].
+[0.52, 0.73], which is 0.08 more [0.02, 0.14].
 
-Cost: `:tiny`, some minutes; `:small`, forty minutes on one core, and what configs/text_alone.py
-makes too (an estimate); `:paper`, a day on a slice (an estimate).
+Cost: `:tiny`, some minutes; `:small`, 38 minutes on one core with another run beside it, and 23 for
+what configs/text_alone.py makes too; `:paper`, a day on a slice (an estimate).
 """
 
 from ml_collections import ConfigDict
