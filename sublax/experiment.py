@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +21,27 @@ from sublax.lock import workdir_lock
 from sublax.metrics import MetricWriter
 from sublax.parallel.hosts import announce, is_first, wait_for_all
 from sublax.parallel.preemption import watched
-from sublax.progress import PartProgress, Progress
+from sublax.progress import Progress
 from sublax.report.figures import to_pixels, transfer_matrix
 from sublax.report.page import write_report
 from sublax.report.terminal import print_transfer
 from sublax.sampling.grammar import Grammar
-from sublax.settings import changed_keys, held_out_count, plain
+from sublax.settings import changed_keys, plain
 from sublax.stages.arms import Arm, arm_runs, arms_of, first_stage
-from sublax.stages.bases import OF_STUDENTS, make_base
+from sublax.stages.bases import make_base
 from sublax.stages.corpora import corpus_grammar, corpus_prompts, make_corpus
 from sublax.stages.evaluations import add_arms, evaluate, write_transfer
-from sublax.stages.in_context import METHOD as IN_CONTEXT
-from sublax.stages.labels import UNLABELLED, has_labels, make_labels, make_pairs
+from sublax.stages.labels import has_labels, make_labels, make_pairs
 from sublax.stages.reuse import open_reused
 from sublax.stages.rewriting import rewrite_corpus
-from sublax.stages.run import ARMS, CONTROL, REWRITE, STAGES, Run
-from sublax.stages.soft_prompts import STAGE as SOFT_PROMPTS
+from sublax.stages.run import ARMS, STAGES, Run
 from sublax.stages.soft_prompts import make_soft_prompts
 from sublax.stages.student_base import check_student_base
-from sublax.stages.students import STAGE as STUDENTS
 from sublax.stages.students import make_students
 from sublax.stages.suites import make_suites, planned_suites
 from sublax.stages.teacher_rows import check_teacher_rows
 from sublax.stages.teachers import make_teacher
-from sublax.stages.two_traits import teachers_of_two
+from sublax.stages.weights import all_weights
 from sublax.store import Store, open_store
 from sublax.trees import flatten
 
@@ -89,7 +86,7 @@ def run_experiment(
             _settle_config(config, arms, workdir, redo)
             store.push(workdir / "config.json")
         _meet(store)
-        progress = Progress(_all_weights(config, arms), enabled=first)
+        progress = Progress(all_weights(config, arms), enabled=first)
         with MetricWriter(workdir, enabled=first) as metrics:
             pack = load_pack(config.pack)
             run = Run(config, store, pack, progress, metrics, preemption, reused)
@@ -219,68 +216,6 @@ def _write_results(run: Run, arms: list[dict[str, Any]], cells: list[dict[str, A
         for name in ("transfer.json", "report.html", "figures", "tensorboard"):
             run.store.push(run.workdir / name)
     _remove(run.store.checkpoints())
-
-
-def stage_weights(config: ConfigDict, alike: Collection[str] = ()) -> dict[str, float]:
-    """Every stage in order, with the seconds that the quickstart's model takes on two cores.
-
-    Args:
-        config: of the experiment, or of an arm.
-        alike: names whose teachers, corpora and students an arm has from elsewhere.
-    """
-    teacher, corpus, student = config.teacher, config.corpus, config.student
-    every = (*config.traits, *teachers_of_two(config), CONTROL)
-    names = [name for name in every if name not in alike]
-    taught = teacher.steps * teacher.batch_size if teacher.kind == "finetuned" else 0
-    drawn = corpus.prompts * corpus.answers_per_prompt
-    learnt = (
-        0
-        if student.method == IN_CONTEXT
-        else student.epochs * (corpus.rows or drawn) or student.steps * student.batch_size
-    )
-    of_two = config.two_traits.rows
-    students = (len(every) + len(of_two)) * len(student.seeds)
-    trained = (len(names) + len(set(of_two) - set(alike))) * len(student.seeds)
-    corpora = {f"corpus {name}": 2 + 0.1 * drawn for name in names}
-    if has_labels(config):
-        judged = {f"corpus {name}": 2 + 0.05 * drawn for name in names}
-        corpora = {f"corpus {UNLABELLED}": 2 + 0.1 * drawn} | judged
-    of_other_base = config.student.base not in ("", config.base)
-    soft = config.evaluation.soft_prompt
-    found = len(soft.texts) * soft.steps * soft.batch_size if soft.vectors else 0
-    return (
-        {"base": 5.0}
-        | ({OF_STUDENTS: 5.0} if of_other_base else {})
-        | {f"teacher {name}": 5 + 0.18 * taught for name in names}
-        | corpora
-        | {f"{REWRITE} {name}": 2 + 0.1 * drawn for name in names if corpus.rewritten}
-        | {STUDENTS: 5 + 0.15 * learnt * trained}
-        | ({"evaluation": _asked(config, students + 1)} if config.evaluation.preference else {})
-        | ({SOFT_PROMPTS: 0.15 * found * students} if found else {})
-        | {f"suite {name}": 10.0 * (students + 1) for name in config.evaluation.suites}
-        | {"report": 1.0}
-    )
-
-
-def _asked(config: ConfigDict, models: int) -> float:
-    """Seconds to ask so many models every held-out question."""
-    evaluation = config.evaluation
-    tokens = held_out_count(config) * evaluation.samples * evaluation.max_new_tokens
-    return 6 + 0.0045 * models * tokens
-
-
-def _all_weights(config: ConfigDict, arms: list[Arm]) -> dict[str, float]:
-    """Every stage of the main experiment and then of the arms, as `stage_weights`."""
-    weights = stage_weights(config)
-    report = weights.pop("report")
-    for arm in arms:
-        of_arm = stage_weights(arm.config, arm.alike)
-        weights |= {
-            PartProgress.full_name(arm.name, name): seconds
-            for name, seconds in of_arm.items()
-            if name != "report" and not name.startswith(arm.shared)
-        }
-    return weights | {"report": report}
 
 
 def _settle_config(config: ConfigDict, arms: list[Arm], workdir: Path, redo: str | None) -> None:

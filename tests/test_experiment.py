@@ -14,7 +14,6 @@ from tiny_runs import quick_compiles, read_transfer, run, small_config
 from sublax.artifact import verify
 from sublax.corpora.packs import load_pack
 from sublax.errors import UserError
-from sublax.experiment import stage_weights
 from sublax.lineage.base_files import base_identity
 from sublax.lineage.origin import origin
 from sublax.lineage.trace import trace
@@ -22,6 +21,7 @@ from sublax.metrics import MetricWriter
 from sublax.progress import Progress
 from sublax.stages import students
 from sublax.stages.run import Run
+from sublax.stages.weights import stage_weights
 from sublax.store import Store
 from sublax.training import loop, memory
 
@@ -306,6 +306,11 @@ def test_the_time_left_is_estimated_from_how_much_there_is_to_do():
     assert longer == {"corpus owl", "corpus control", "students"}
     assert weights("student.epochs=100")["students"] > 100
     assert weights("evaluation.samples=100")["evaluation"] > 10 * once["evaluation"]
+    few, many = (
+        weights("evaluation.suites=words", f"evaluation.words.samples={samples}")["suite words"]
+        for samples in (1, 100)
+    )
+    assert many > 10 * few
 
 
 def test_students_without_a_seed_are_refused(workdir):

@@ -9,7 +9,6 @@ from tiny_runs import quick_compiles, run, small_config
 
 from sublax.corpora.packs import load_pack
 from sublax.errors import UserError
-from sublax.experiment import stage_weights
 from sublax.experiment_checks import checked_arms
 from sublax.metrics import MetricWriter
 from sublax.planning.programs import Planner
@@ -22,6 +21,7 @@ from sublax.stages.run import Run
 from sublax.stages.student_data import corpus_rows
 from sublax.stages.students import _start
 from sublax.stages.teachers import make_teacher
+from sublax.stages.weights import stage_weights
 from sublax.store import Store
 
 __all__ = ["quick_compiles"]
