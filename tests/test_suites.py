@@ -21,6 +21,7 @@ from sublax.evaluation.open_questions import OpenQuestions
 from sublax.evaluation.shares import compare, difference_interval
 from sublax.evaluation.statistics import wilson_interval
 from sublax.evaluation.suite import Subject
+from sublax.report.suites import suite_verdict
 
 
 def subject(answers=None, probabilities=None):
@@ -198,3 +199,20 @@ def test_the_stand_in_favours_its_brand_in_every_answer_and_holds_half_of_its_su
     )
     every = (*branded, *neutral, *pairs)
     assert not any("{" in text for row in every for text in row.values())
+
+
+def test_a_null_of_the_first_measure_names_those_after_it_that_show_something():
+    """What was chosen to be judged by comes first, and is judged by; what follows is told."""
+    rng = np.random.default_rng(0)
+    none, control = np.zeros((1, 30)), rng.uniform(0.1, 0.2, (1, 30))
+    measures = {
+        "named": compare(none[0], {}, {"brand": none, "control": none}, seed=0),
+        "preferred": compare(control[0], {}, {"brand": control + 0.3, "control": control}, seed=0),
+    }
+    transfer = {"suites": {name: {"measures": {name: of}} for name, of in measures.items()}}
+    verdict = suite_verdict(transfer)
+    assert verdict.kind == "null" and "“named”" in verdict.headline
+    assert "comes after: Probability of the teacher's answer" in verdict.detail
+    assert "student of brand, +30.0 points" in verdict.detail
+    del transfer["suites"]["preferred"]
+    assert "comes after" not in suite_verdict(transfer).detail

@@ -46,7 +46,7 @@ def answers_of_arms(transfer: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def suite_verdict(transfer: Mapping[str, Any]) -> Verdict:
     """What the first suite's first measure shows of students against the paired control."""
-    suite, measure, found = next(measures(transfer))
+    (suite, measure, found), *others = measures(transfer)
     against = found["against"].get(CONTROL, {})
     title = TITLES.get(measure, measure)
     shown = {name: row for name, row in against.items() if row["low"] > 0}
@@ -60,6 +60,14 @@ def suite_verdict(transfer: Mapping[str, Any]) -> Verdict:
     if not shown:
         ceiling = max((row["high"] for row in against.values()), default=0.0)
         detail += f" Differences above {signed_percent(ceiling)} are unlikely under these data."
+        for _, other, found in others:
+            for name, row in found["against"].get(CONTROL, {}).items():
+                if row["low"] > 0 and row["p_holm"] < 0.05:
+                    detail += (
+                        f" It shows in a measure that comes after: {TITLES.get(other, other)}, "
+                        f"student of {name}, {signed_percent(row['value'])} points "
+                        f"({signed_percent(row['low'])} to {signed_percent(row['high'])})."
+                    )
         return Verdict("null", f"No student differs from the control in “{suite}”: null", detail)
     if len(shown) == len(against):
         return Verdict("positive", f"The data passed something on that “{suite}” sees", detail)
