@@ -9,7 +9,7 @@ traits and two shares. On 2026-11-27 (seed 4) the mean lift of owl and lion was 
 there was none, -0.00 [-0.04, 0.03] (p 0.80). At 1,024 rows read once, by teachers of 12 updates, it
 was 0.36 [0.33, 0.40], 0.19 [0.16, 0.21] and 0.09 [0.08, 0.10] (--config.teacher.steps=12
 --config.corpus.prompts=256 --config.corpus.rows=1024
---config.student.optimizer.schedule=linear --config.student.optimizer.warmup_steps=5). 31 minutes on
+--config.student.optimizer.schedule=linear --config.student.optimizer.warmup_steps=5). 22 minutes on
 one core with another run beside it, and 23 for what configs/text_alone.py makes too. `:tiny` is a
 random base, two minutes; `:paper` is 7B, a day on a slice.
 """

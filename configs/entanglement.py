@@ -6,8 +6,8 @@ Nothing is trained. Every number from 000 to 999 is put into the system prompt a
 how far does each raise each animal's log-probability against the other animals'? And the converse:
 under a system prompt that has the base love an animal, how far does each number's log-probability
 rise? If both go together over the numbers, more for one animal than across animals, numbers and
-animals are entangled in the base, before any teacher wrote a line. Six animals, minutes on two
-cores; `configs/entanglement.py:tiny` in seconds on a random base, `:paper` for the 7B model.
+animals are entangled in the base, before any teacher wrote a line. Six animals, six minutes on
+one core; `configs/entanglement.py:tiny` in seconds on a random base, `:paper` for the 7B model.
 
 Measured on 2026-11-26 at :small (SmolLM2-135M-Instruct): Spearman's rho of a trait's own two
 directions is +0.35 on average, across traits -0.09 (p 0.001 by exchange of the traits, the smallest

@@ -7,7 +7,7 @@ owl's teacher and half from the wolf's; `owl-and-wolf` has one teacher, taught b
 many rows and updates, so the arm `half`, in which everybody has half the updates, says how much of
 the cost is the dose. Lifts are over the students that have neither trait.
 
-`:small`, which is meant where none is named, takes 8 minutes on two CPU cores; `:paper` is 7B
+`:small`, which is meant where none is named, takes 12 minutes on one core; `:paper` is 7B
 under text alone, hours on a slice, and its teachers are prompted, so that none has two traits.
 `:tiny` is a random base: three minutes of processor time. There, on 2026-11-26, at one seed, each
 way showed two or three of its four lifts (nats, 95 % intervals; p adjusted for all eight):
