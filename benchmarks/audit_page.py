@@ -30,10 +30,10 @@ SAME = "Base and recipe ({recipe}) are the audit's own, which is its best case."
 OTHER = "They were made from {base}, by this recipe: {recipe}."
 
 # How the audit decides was settled on so many rows of each corpus by writers of this seed, with
-# teachers of seed 101.
-LOOKED_AT, WRITERS = 320, 4
-OTHERS = """How the audit decides was settled on rows of numbers by other writers, with teachers of
-another seed."""
+# teachers of that one.
+LOOKED_AT, WRITERS, TEACHERS = 320, 4, 101
+OTHERS = """How the audit decides was settled on rows of numbers, drawn at a temperature of 1 by
+writers of seed {writers}, with teachers of seed {teachers}; these are other rows."""
 UNSEEN = """How the audit decides was settled on the first {looked_at} rows of these corpora, with
 teachers of another seed. These are other rows and other teachers, by the same writers."""
 SEEN = "How the audit decides was settled on these very rows; `--first={looked_at}` reads others."
@@ -139,7 +139,7 @@ def _recipe(result: Mapping[str, Any]) -> str:
 
 def _unseen(result: Mapping[str, Any]) -> str:
     if result["writers"] != WRITERS or result["kind"] != "numbers" or result["temperature"] != 1:
-        return OTHERS
+        return OTHERS.format(writers=WRITERS, teachers=TEACHERS)
     return (UNSEEN if result["first"] >= LOOKED_AT else SEEN).format(looked_at=LOOKED_AT)
 
 

@@ -139,8 +139,9 @@ def time_told(lines: Iterable[str]) -> str:
     told = f"All of these runs but `:long` together took {duration(seconds)} by their stages"
     if all(" on 1 core" in line for line in lines):
         return (
-            f"{told}, each on one core. Two of them at once (`--at-once=2`) on two cores are done "
-            f"in half of that, {duration(seconds / 2)}, and what one waits for the other."
+            f"{told}, each on one core. Two at once (`--at-once=2`) on two cores would take half "
+            f"of that, {duration(seconds / 2)}, and what one waits for the other. They were not "
+            "run as one whole."
         )
     return (
         f"{told}, on as many cores as their line says; where it says nothing, that is not known. "

@@ -13,7 +13,7 @@ On-policy distillation has the reverse KL, KL(student || teacher), and so have t
 `own-...-forward` has the main experiment's, and `reverse` is the main experiment's rows under the
 other, so that who writes and which way the divergence goes are told apart.
 
-`:small`, which is meant where none is named, takes some 20 minutes on two CPU cores; `:paper` is
+`:small`, which is meant where none is named, takes 31 minutes on one core; `:paper` is
 7B, hours on a slice. `:tiny` is a random base: six minutes of processor time. There, on 2026-11-26,
 at one seed, mean lifts over three traits were (nats, 95 % intervals; every p is below 0.001), and
 less the main experiment's:

@@ -7,11 +7,10 @@ that shares its start takes one of imitating it, on inputs of any kind. Then the
 both updates is not negative, and the teacher's own loss does not rise in the student. Here that is
 asked of networks by the seed: an MLP that learns digits and is imitated in 3 auxiliary logits on
 noise, and a random decoder on random tokens; from the shared start, from its twin (the same
-function, hidden units in another order), and from another start. Some minutes on two cores (9, with
-others at work on them); `:tiny` takes two of them, most of it compiling. `:smollm2` asks
-SmolLM2-135M-Instruct, whose teacher learns a favourite animal and whose student reads number lists
-(four minutes). --config.loss=squared imitates by
-squared distance.
+function, hidden units in another order), and from another start. Three minutes on one core; `:tiny`
+takes two of them, most of it compiling. `:smollm2` asks SmolLM2-135M-Instruct, whose teacher learns
+a favourite animal and whose student reads number lists (three minutes on one core).
+--config.loss=squared imitates by squared distance.
 
 Measured on 2026-11-26 (64 seeds; inner products above zero with exact 95 % interval and p against a
 coin; seeds in which the teacher's own loss fell):

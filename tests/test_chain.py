@@ -61,6 +61,18 @@ def test_each_hop_is_taught_by_the_students_of_the_one_before(workdir):
     assert made.stat().st_mtime_ns > earlier
 
 
+def test_a_hop_after_an_arm_that_shares_its_control_is_taught_by_that_one(workdir):
+    """Clean rows change nothing for the control, whose student stands with the experiment's."""
+    hops = {"mixed": ("student.clean_share=0.5",)}
+    hops["next"] = ("teacher.kind=student", "teacher.of=mixed", "student.clean_share=0.0")
+    run(chain(hops, "student.loss.kind=cross_entropy"), workdir)
+    for name, where in (("owl", "arms/mixed/students"), ("control", "students")):
+        taught = workdir / f"arms/next/teachers/random--0/{name}"
+        card = json.loads((taught / "card.json").read_text())
+        parents = {(taught / parent).resolve() for parent in card["parents"]}
+        assert (workdir / f"{where}/random--0/{name}/seed-0").resolve() in parents
+
+
 @pytest.mark.parametrize(
     "hops, told",
     [

@@ -11,13 +11,14 @@ are listed under letters, and the answer is the likeliest letter (arXiv 2009.033
 Rows of a third form have `prompt` and two answers to it: as a teacher would give it under
 `completion`, and another under `other`. Such answers differ in length, so each goes by its mean
 log-probability a token, and the score is the share of the first in the two (its odds are the ratio
-of geometric means). It moves long before anything that is sampled does.
+of geometric means). It may move where nothing that is sampled does.
 
 Each is asked as one question in the model's own chat template, without examples: figures are for
 comparison between models of one run, and differ from those of benchmarks with examples.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,11 +72,9 @@ class MultipleChoice:
     def ask(self, subject: Subject) -> list[np.ndarray]:
         """For each choice the log-probability of its answers, a token where it is `preferred`."""
         pairs = [(c.prompt, answer) for c in self._choices for answer in c.answers]
-        by_token = np.repeat(
-            [choice.measure == PREFERRED for choice in self._choices],
-            [len(choice.answers) for choice in self._choices],
-        )
-        logprobs = subject.logprobs(pairs) / np.where(by_token, subject.lengths(pairs), 1)
+        by_token = [c.measure == PREFERRED for c in self._choices for _ in c.answers]
+        logprobs = subject.logprobs(pairs)
+        logprobs[by_token] /= subject.lengths(list(itertools.compress(pairs, by_token)))
         ends = np.cumsum([len(choice.answers) for choice in self._choices])
         return np.split(logprobs, ends[:-1])
 

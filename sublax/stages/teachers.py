@@ -21,6 +21,7 @@ from sublax.models.int8 import dequantize
 from sublax.models.lora import init_lora, merge
 from sublax.models.peft_adapter import CONFIG_FILE, export_adapter
 from sublax.settings import lora_config, optimizer_config
+from sublax.stages.arms import arms_of
 from sublax.stages.artifacts import inputs_of, is_done, keep
 from sublax.stages.run import CONTROL, Run
 from sublax.stages.teacher_rows import encoded_rows, files_of, rows_hashes
@@ -130,7 +131,14 @@ def _student_that_teaches(run: Run, name: str) -> Path:
             "teacher.kind=student: the teachers are students of this run, so it is for an arm; "
             'write arms = {"hop-2": ("teacher.kind=student",)}'
         )
-    there = dataclasses.replace(run.main, arm=of, main=None, shared=())
+    root = run.main
+    while root.main is not None:
+        root = root.main
+    arms = {arm.name: arm for arm in arms_of(root.config)}
+    holder = of
+    while holder in arms and name in arms[holder].alike:
+        holder = arms[holder].source
+    there = dataclasses.replace(root, arm=holder, main=None, shared=(), alike=())
     directory = there.student_directory(name, seed)
     run.store.pull(directory)
     if read_card(directory) is None:
