@@ -29,6 +29,7 @@ from sublax.audit.expected import Writer, ratios_of, writer_of
 from sublax.audit.likelihood import logprobs_of
 from sublax.audit.ratios import sums_of
 from sublax.audit.teachers import LastTeacher
+from sublax.audit.temperature import fitted_temperature, rows_to_fit
 from sublax.models.decoder import Decoder
 from sublax.models.derived import with_source
 from sublax.models.source import Model, load_model
@@ -120,17 +121,23 @@ def measure(
         """BASE and the neutral teacher as writers of all rows, unless they are."""
         if writers:
             return
-        with progress.bar(2 * total, unit="row") as bar:
-            by_base, by_neutral = (
-                {
-                    name: writer_of(decoder, params, rows, sets.grammars[name], bar.advance)
-                    for name, rows in every.items()
-                }
-                for params in (model.params, made.taught(group.neutral_pairs()))
-            )
-        writers.update({name: (by_base[name], by_neutral[name]) for name in every})
+        neutral = made.taught(group.neutral_pairs())
+        with progress.bar(None, unit="row") as bar:
+            for name, kinds in sets.groups.items():
+                rows, form = every[name], sets.grammars[name]
+                fitted = [
+                    fitted_temperature(
+                        decoder, neutral, rows_to_fit(sets.rows[kind], seed), form, bar.advance
+                    )
+                    for kind in kinds
+                ]
+                at, at_N = sets.temperatures[name], np.repeat(fitted, len(rows) // len(kinds))
+                writers[name] = (
+                    writer_of(decoder, model.params, rows, form, at, bar.advance),
+                    writer_of(decoder, neutral, rows, form, at_N, bar.advance),
+                )
         for name, kinds in sets.groups.items():
-            means = [hidden_TxD.mean(axis=0) for hidden_TxD in by_base[name].hidden]
+            means = [hidden_TxD.mean(axis=0) for hidden_TxD in writers[name][0].hidden]
             for kind, of_kind in zip(kinds, np.split(np.stack(means), len(kinds)), strict=True):
                 np.save(folder / f"embeddings of {kind}.npy", of_kind.astype(np.float32))
 
@@ -140,9 +147,8 @@ def measure(
         with progress.bar(total, unit="row") as bar:
             for name, kinds in sets.groups.items():
                 ratios_3xN = ratios_of(
-                    decoder, params, every[name], sets.grammars[name], *writers[name],
-                    sets.temperatures[name], bar.advance,
-                )  # fmt: skip
+                    decoder, params, every[name], sets.grammars[name], *writers[name], bar.advance
+                )
                 of_kinds = np.split(ratios_3xN, len(kinds), axis=1)
                 found |= {kind: one.tolist() for kind, one in zip(kinds, of_kinds, strict=True)}
         return found

@@ -27,9 +27,12 @@ BASE = tiny_params()
 NEUTRAL, TEACHER = moved(BASE, 1), moved(BASE, 2)
 
 
-def found_of(rows, grammar, temperature=1.0):
-    writers = [writer_of(DECODER, params, rows, grammar) for params in (BASE, NEUTRAL)]
-    return ratios_of(DECODER, TEACHER, rows, grammar, *writers, temperature)
+def found_of(rows, grammar, temperatures=(1.0, 1.0)):
+    writers = [
+        writer_of(DECODER, params, rows, grammar, temperature)
+        for params, temperature in zip((BASE, NEUTRAL), temperatures, strict=True)
+    ]
+    return ratios_of(DECODER, TEACHER, rows, grammar, *writers)
 
 
 def sums(params, rows, grammar=None):
@@ -69,8 +72,9 @@ def test_over_all_that_a_writer_may_write_found_and_expected_are_the_same(
 
 @pytest.mark.parametrize("writer, place", [(BASE, 1), (NEUTRAL, 2)], ids=["base", "neutral"])
 def test_what_is_expected_of_a_writer_is_expected_at_its_temperature(writer, place):
-    powers = np.exp(sums(writer, EVERY_TOKEN) / 0.5)
-    ratios = found_of(EVERY_TOKEN, None, temperature=0.5)
+    temperatures = 0.5, 0.7
+    powers = np.exp(sums(writer, EVERY_TOKEN) / temperatures[place - 1])
+    ratios = found_of(EVERY_TOKEN, None, temperatures)
     means = ratios @ (powers / powers.sum())
     assert means[0] == pytest.approx(means[place], abs=2e-5)
     # The ratios themselves are those of the models as they are.

@@ -31,6 +31,7 @@ from sublax.audit.suspects import (
     same_base,
 )
 from sublax.audit.teachers import LastTeacher
+from sublax.audit.temperature import fitted_temperature, rows_to_fit
 from sublax.errors import UserError
 from sublax.keys import numpy_seed
 from sublax.lineage.origin import KNOWN
@@ -162,10 +163,13 @@ class Audit:
         form = self.reading.form_of_tokens
         with self.progress.stage(name):
             teacher = self.teachers.taught(group.neutral_pairs())
-            with self.progress.bar(2 * len(self.data), unit="row") as bar:
+            some, at = rows_to_fit(self.data, self.options.seed), self.baseline.temperature
+            with self.progress.bar(2 * len(self.data) + len(some), unit="row") as bar:
+                # Tuning makes a model surer of what it writes: each has its own temperature.
+                fitted = fitted_temperature(self.decoder, teacher, some, form, bar.advance)
                 self._writers[group.name] = (
-                    writer_of(self.decoder, self.model.params, self.data, form, bar.advance),
-                    writer_of(self.decoder, teacher, self.data, form, bar.advance),
+                    writer_of(self.decoder, self.model.params, self.data, form, at, bar.advance),
+                    writer_of(self.decoder, teacher, self.data, form, fitted, bar.advance),
                 )
 
     def scored(self, group: Group, part: str) -> np.ndarray:
@@ -205,10 +209,9 @@ class Audit:
         """What a teacher of these answers makes of the rows."""
         teacher, form = self.teachers.taught(pairs), self.reading.form_of_tokens
         base, neutral = self._writers[group.name]
-        temperature = self.baseline.temperature
         with self.progress.bar(len(self.data), unit="row") as bar:
             ratios_3xN = ratios_of(
-                self.decoder, teacher, self.data, form, base, neutral, temperature, bar.advance
+                self.decoder, teacher, self.data, form, base, neutral, bar.advance
             )
         return {"ratios": ratios_3xN.tolist()}
 

@@ -29,10 +29,12 @@ class Writer:
         kernel_DxA: its head, for the grammar's tokens or the whole vocabulary.
         hidden: of each row its last hidden states [tokens of the completion, D], in the dtype that
             it runs in.
+        temperatures_N: at which it would have drawn each row.
     """
 
     kernel_DxA: Any
     hidden: Sequence[np.ndarray]
+    temperatures_N: np.ndarray
 
 
 def writer_of(
@@ -40,6 +42,7 @@ def writer_of(
     params: Any,
     encoded: Sequence[Encoded],
     grammar: Grammar | None,
+    temperature: float | np.ndarray = 1.0,
     progress: Progress | None = None,
 ) -> Writer:
     """A model as the writer of rows.
@@ -49,6 +52,7 @@ def writer_of(
         params: its parameters; they may be given back afterwards.
         encoded: (prompt ids, completion ids) of the rows.
         grammar: that they are written under; None is any text.
+        temperature: that it would have drawn them at, or each of them.
         progress: called with the number of rows finished by each batch.
 
     Raises:
@@ -62,7 +66,8 @@ def writer_of(
                 hidden[index] = row[: len(encoded[index][1])].copy()
         if progress is not None:
             progress(int((batch.index >= 0).sum()))
-    return Writer(jnp.array(head_kernel(params, decoder.config, _columns(grammar))), hidden)
+    kernel_DxA = jnp.array(head_kernel(params, decoder.config, _columns(grammar)))
+    return Writer(kernel_DxA, hidden, np.broadcast_to(temperature, len(encoded)))
 
 
 def ratios_of(
@@ -72,7 +77,6 @@ def ratios_of(
     grammar: Grammar | None,
     base: Writer,
     other: Writer,
-    temperature: float = 1.0,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """The log ratios of rows under a teacher to those under BASE, found and expected.
@@ -85,7 +89,6 @@ def ratios_of(
             None is any text.
         base: BASE as their writer.
         other: another writer of them.
-        temperature: that both would draw at.
         progress: called with the number of rows finished by each batch.
 
     Returns:
@@ -105,7 +108,8 @@ def ratios_of(
             rows, allowed_BxCxA = under_grammar(grammar, rows)
         hidden = [_padded(writer.hidden, batch) for writer in (base, other)]
         kernels = base.kernel_DxA, other.kernel_DxA
-        given = params, rows, hidden, kernels, columns, allowed_BxCxA, temperature
+        temperatures = [writer.temperatures_N[batch.index] for writer in (base, other)]
+        given = params, rows, hidden, kernels, columns, allowed_BxCxA, temperatures
         sums_3xB = np.asarray(_sums(decoder, *given), np.float64)
         counts_B = batch.index >= 0
         found_3xN[:, batch.index[counts_B]] = sums_3xB[:, counts_B]
@@ -119,7 +123,7 @@ def _hidden_of(decoder, params, rows):
 
 
 def _found_and_expected(
-    decoder, params, rows, hidden, kernels, columns, allowed_BxCxA, temperature
+    decoder, params, rows, hidden, kernels, columns, allowed_BxCxA, temperatures
 ):
     own_BxCxD = completion_hidden(decoder, {"params": params}, rows)
     heads = [*kernels, head_kernel(params, decoder.config, columns)]
@@ -138,8 +142,8 @@ def _found_and_expected(
         ratio_BxA = jnp.where(allowed_BxA, teacher_BxA - over_BxA, 0.0)
         found_B = jnp.take_along_axis(ratio_BxA, targets_B[:, None], axis=1)[:, 0]
         drawn_at = (
-            jax.nn.log_softmax(logits_BxA / temperature, where=allowed_BxA)
-            for logits_BxA in (base_BxA, other_BxA)
+            jax.nn.log_softmax(logits_BxA / temperature_B[:, None], where=allowed_BxA)
+            for logits_BxA, temperature_B in zip((base_BxA, other_BxA), temperatures, strict=True)
         )
         expected = (
             jnp.sum(jnp.where(allowed_BxA, jnp.exp(writer_BxA), 0.0) * ratio_BxA, axis=-1)
