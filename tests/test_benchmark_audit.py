@@ -66,7 +66,7 @@ def test_a_set_is_right_where_its_trait_alone_is_named(measured, few_draws):
     assert "settled on these very rows" in text and "the audit's own" in text
     assert "| owl | owl | yes |" in text and "| 100 % | 1 % |" in text
     text = page(result | run | {"temperature": 0.5, "teacher": teacher | {"steps": 24}})
-    assert "these are other rows" in text and "from base, by this recipe" in text
+    assert "These are other rows" in text and "from base, by this recipe" in text
     assert "made from base" in page(result | run | {"model": "noisy:0.1:1:a/base"})
 
 
