@@ -28,7 +28,7 @@ class Options:
         seed: of all draws.
     """
 
-    rows: int = 800
+    rows: int = 400
     students: int = 0
     updates: int = 16
     epochs: float = 1.0
