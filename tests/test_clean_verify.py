@@ -24,7 +24,7 @@ from sublax.audit.cleaning.verify import (
     share_kept,
     verified,
 )
-from sublax.audit.options import Options, stages_of
+from sublax.audit.options import Options, stages_of, teachers_of
 from sublax.audit.teachers import make_teacher
 from sublax.lineage.trace import trace
 from sublax.models.decoder import Decoder
@@ -181,6 +181,31 @@ def test_copies_are_verified_and_the_verification_is_found_again(tmp_path, capsy
     assert again.err.count("done before") == 3 and told == again.out
     assert clean(dataset, tmp_path / "c", *command, "--method=renumbered") == 2
     assert "verifies other copies" in capsys.readouterr().err
+
+
+def test_base_and_the_teacher_of_no_trait_write_at_temperatures_of_their_own(tmp_path, monkeypatch):
+    model = load_model(str(write_model(tmp_path / "model")))
+    decoder, options = Decoder(model.config), Options(teacher_steps=1, system_prompt="")
+    group = one_against_others(
+        "animals", list("abcd"), ("owl", "cat", "wolf", "dog", "fox", "bear")
+    )
+    monkeypatch.setattr("sublax.audit.baseline.fitted_temperature", lambda *args: 0.6)
+    monkeypatch.setattr(
+        "sublax.audit.audit.fitted_temperature",
+        lambda decoder, params, *args: 0.6 if params is model.params else 0.5,
+    )
+    given = []
+    monkeypatch.setattr(
+        "sublax.audit.audit.ratios_of",
+        lambda *args: given.append(args[4:6]) or np.zeros((3, len(ROWS))),
+    )
+    progress = Progress(stages_of([group], options), stream=io.StringIO())
+    audit = Audit(model, decoder, "rows", ROWS, [group], options, tmp_path / "a", progress)
+    _ = audit.baseline.temperature
+    audit.meet_neutral(group)
+    audit.scored(group, next(iter(teachers_of(group))))
+    ((base, neutral),) = given
+    assert set(base.temperatures_N) == {0.6} and set(neutral.temperatures_N) == {0.5}
 
 
 def test_sets_share_teachers_and_each_is_measured_as_by_an_audit_of_its_own(tmp_path, monkeypatch):

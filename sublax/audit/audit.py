@@ -188,7 +188,7 @@ class Audit:
             "neutral": group.neutral_pairs(),
             "teacher_steps": self.options.teacher_steps,
             "teacher_learning_rate": self.options.teacher_learning_rate,
-            "temperature": self.baseline.temperature,
+            "base_temperature": self.baseline.temperature,
         }
         make = functools.partial(self._teacher, group, pairs)
         return np.asarray(self.parts.keep(part, make, settings)["ratios"])
