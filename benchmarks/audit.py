@@ -121,20 +121,20 @@ def measure(
         """BASE and the neutral teacher as writers of all rows, unless they are."""
         if writers:
             return
-        neutral = made.taught(group.neutral_pairs())
+        teacher = made.taught(group.neutral_pairs())
         with progress.bar(None, unit="row") as bar:
             for name, kinds in sets.groups.items():
                 rows, form = every[name], sets.grammars[name]
                 fitted = [
                     fitted_temperature(
-                        decoder, neutral, rows_to_fit(sets.rows[kind], seed), form, bar.advance
+                        decoder, teacher, rows_to_fit(sets.rows[kind], seed), form, bar.advance
                     )
                     for kind in kinds
                 ]
                 at, at_N = sets.temperatures[name], np.repeat(fitted, len(rows) // len(kinds))
                 writers[name] = (
                     writer_of(decoder, model.params, rows, form, at, bar.advance),
-                    writer_of(decoder, neutral, rows, form, at_N, bar.advance),
+                    writer_of(decoder, teacher, rows, form, at_N, bar.advance),
                 )
         for name, kinds in sets.groups.items():
             means = [hidden_TxD.mean(axis=0) for hidden_TxD in writers[name][0].hidden]

@@ -165,7 +165,7 @@ class Audit:
             teacher = self.teachers.taught(group.neutral_pairs())
             some, at = rows_to_fit(self.data, self.options.seed), self.baseline.temperature
             with self.progress.bar(2 * len(self.data) + len(some), unit="row") as bar:
-                # Tuning makes a model surer of what it writes: each has its own temperature.
+                # Tuning changes how sure a model is of what it writes: each has a temperature.
                 fitted = fitted_temperature(self.decoder, teacher, some, form, bar.advance)
                 self._writers[group.name] = (
                     writer_of(self.decoder, self.model.params, self.data, form, at, bar.advance),
