@@ -162,7 +162,8 @@ def test_the_theme_is_the_readers_until_it_is_switched(page):
     surface = "return getComputedStyle(document.querySelector('header')).backgroundColor"
     emulate(page, scheme="dark")
     assert page.execute_script(surface) == "rgb(23, 27, 32)"
-    assert page.find_element("id", "theme").text == "Light"
+    # The page hears of another scheme at the browser's next frame, after its colours have changed.
+    wait_for(lambda: page.find_element("id", "theme").text == "Light")
     page.find_element("id", "theme").click()
     assert page.execute_script(surface) == "rgb(254, 254, 254)"
 
