@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file, save_file
 
 from benchmarks.audit_judge import Measured, judged
 from benchmarks.audit_page import page
 from benchmarks.audit_sets import make_sets, read_corpora, sizes_of
 from benchmarks.kept import kept
 from sublax.audit.candidates import named_groups
-from sublax.audit.expected import Writer, ratios_of, writer_of
+from sublax.audit.evidence import responses_of
+from sublax.audit.expected import Writer, ratios_of, rows_closely, writer_of
 from sublax.audit.likelihood import logprobs_of
 from sublax.audit.ratios import sums_of
 from sublax.audit.teachers import LastTeacher
@@ -141,17 +143,30 @@ def measure(
             for kind, of_kind in zip(kinds, np.split(np.stack(means), len(kinds)), strict=True):
                 np.save(folder / f"embeddings of {kind}.npy", of_kind.astype(np.float32))
 
-    def by(params: Any) -> dict[str, list[list[float]]]:
-        """The ratios of all sets by a teacher, [3, N] each."""
+    closely_R = rows_closely(sets.count)
+
+    def by(params: Any) -> tuple[dict[str, list[list[float]]], dict[str, np.ndarray]]:
+        """By kind the ratios of all rows by a teacher, [3, N], and what it moves, [3, tokens]."""
         found: dict[str, list[list[float]]] = {}
+        moved: dict[str, np.ndarray] = {}
         with progress.bar(total, unit="row") as bar:
             for name, kinds in sets.groups.items():
-                ratios_3xN = ratios_of(
-                    decoder, params, every[name], sets.grammars[name], *writers[name], bar.advance
+                starts = range(0, len(every[name]), sets.count)
+                ratios_3xN, moved_by_row = ratios_of(
+                    decoder,
+                    params,
+                    every[name],
+                    sets.grammars[name],
+                    *writers[name],
+                    np.concatenate([start + closely_R for start in starts]),
+                    bar.advance,
                 )
                 of_kinds = np.split(ratios_3xN, len(kinds), axis=1)
                 found |= {kind: one.tolist() for kind, one in zip(kinds, of_kinds, strict=True)}
-        return found
+                for place, kind in enumerate(kinds):
+                    rows = moved_by_row[place * len(closely_R) : (place + 1) * len(closely_R)]
+                    moved[kind] = np.concatenate([row.reshape(3, -1) for row in rows], axis=1)
+        return found, moved
 
     def neutral() -> dict[str, Any]:
         read()
@@ -163,12 +178,14 @@ def measure(
             *of_kinds, of_own = np.split(sums_of(found), len(kinds) + 1)
             base |= {kind: one.tolist() for kind, one in zip(kinds, of_kinds, strict=True)}
             own |= dict.fromkeys(kinds, of_own.tolist())
-        ratios = by(made.taught(group.neutral_pairs()))
+        ratios, _ = by(made.taught(group.neutral_pairs()))
         return {"base": base, "own": own, "neutral": {kind: one[0] for kind, one in ratios.items()}}
 
     def teacher_of_trait(trait: str) -> dict[str, Any]:
         read()
-        return by(made.taught(group.trait_pairs(trait)))
+        ratios, moved = by(made.taught(group.trait_pairs(trait)))
+        save_file(moved, folder / f"moved by {trait}.safetensors")
+        return ratios
 
     made_of_rows = keep("neutral", neutral)
     by_teacher = {
@@ -179,12 +196,17 @@ def measure(
     def arrays(by_kind: dict[str, list[Any]]) -> dict[str, np.ndarray]:
         return {kind: np.asarray(values) for kind, values in by_kind.items()}
 
+    moved = [load_file(folder / f"moved by {trait}.safetensors") for trait in by_teacher]
     decode = model.tokenizer.decode
     return Measured(
         traits=tuple(config["traits"]),
         answers=answers,
         **{name: arrays(of_all) for name, of_all in made_of_rows.items()},
         teachers={trait: arrays(by_kind) for trait, by_kind in by_teacher.items()},
+        responses={
+            kind: responses_of(np.stack([one[kind] for one in moved]), len(closely_R))
+            for kind in sets.rows
+        },
         texts={
             kind: [str(decode(ids[:-1])) for _, ids in rows] for kind, rows in sets.rows.items()
         },

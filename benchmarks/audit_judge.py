@@ -37,6 +37,7 @@ class Measured:
         own: that of its own answers that the kind is held against [N].
         neutral: of each row the log ratio of the neutral teacher [N].
         teachers: by candidate and kind [3, N] as `ratios_of` has it.
+        responses: by kind what rows of each of K teachers would show, as `responses_of` has it.
         texts: of each row.
         tokens: how many each row has.
         own_tokens: how many each own answer has.
@@ -50,6 +51,7 @@ class Measured:
     own: Mapping[str, np.ndarray]
     neutral: Mapping[str, np.ndarray]
     teachers: Mapping[str, Mapping[str, np.ndarray]]
+    responses: Mapping[str, np.ndarray]
     texts: Mapping[str, list[str]]
     tokens: Mapping[str, np.ndarray]
     own_tokens: Mapping[str, np.ndarray]
@@ -95,7 +97,7 @@ def judged(measured: Measured, seed: int) -> dict[str, Any]:
 
 
 def _of_set(measured: Measured, kind: str, seed: int) -> dict[str, Any]:
-    entries, along = _audited(measured, measured.ratios(kind), seed)
+    entries, along = _audited(measured, measured.ratios(kind), measured.responses[kind], seed)
     named = [entry["trait"] for entry in spoken_for(entries)]
     sums = [*measured.base[kind], *measured.own[kind]]
     tokens = [*measured.tokens[kind], *measured.own_tokens[kind]]
@@ -113,11 +115,11 @@ def _of_set(measured: Measured, kind: str, seed: int) -> dict[str, Any]:
 
 
 def _audited(
-    measured: Measured, ratios_KxSxN: np.ndarray, seed: int
+    measured: Measured, ratios_KxSxN: np.ndarray, responses_WxK: np.ndarray, seed: int
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The evidence for every candidate, the foremost first; and how tuned the rows' writer is."""
     prompts_N = np.arange(ratios_KxSxN.shape[-1]) // measured.answers
-    found = evidence(ratios_KxSxN, prompts_N, seed)
+    found = evidence(ratios_KxSxN, responses_WxK, prompts_N, seed)
     entries = [
         {"trait": name, **entry} for name, entry in zip(measured.teachers, found, strict=True)
     ]
@@ -145,10 +147,10 @@ def detected(measured: Measured, seed: int) -> dict[str, Any]:
         trait: {method: [] for method in methods} for trait in measured.traits
     }
     for kind in CLEAN:
-        ratios_KxSxN = measured.ratios(kind)
+        ratios_KxSxN, responses_WxK = measured.ratios(kind), measured.responses[kind]
         for draw in range(CLEAN_DRAWS):
             where = _drawn(measured, np.random.default_rng(numpy_seed(seed, kind, draw)))
-            entries, _ = _audited(measured, ratios_KxSxN[:, :, where], seed)
+            entries, _ = _audited(measured, ratios_KxSxN[:, :, where], responses_WxK, seed)
             for trait in measured.traits:
                 clean[trait]["audit"].append(_least_p(entries))
                 for method, of_kind in scores[trait].items():
@@ -160,9 +162,11 @@ def detected(measured: Measured, seed: int) -> dict[str, Any]:
     }
     for trait in measured.traits:
         own, marked = measured.ratios("base"), measured.ratios(trait)
+        at_own_WxK, at_marked_WxK = measured.responses["base"], measured.responses[trait]
         named[trait] = {}
         for dose in DOSES:
             hits = 0
+            responses_WxK = (1 - dose) * at_own_WxK + dose * at_marked_WxK
             looks: dict[str, list[float]] = {method: [] for method in methods}
             for draw in range(MIXES):
                 rng = np.random.default_rng(numpy_seed(seed, "dose", trait, f"{dose}", draw))
@@ -170,7 +174,7 @@ def detected(measured: Measured, seed: int) -> dict[str, Any]:
                 marked_N = np.isin(np.arange(measured.rows), rng.permutation(measured.rows)[:count])
                 where = _drawn(measured, rng)
                 mixed = np.where(marked_N, marked, own)[:, :, where]
-                entries, _ = _audited(measured, mixed, seed)
+                entries, _ = _audited(measured, mixed, responses_WxK, seed)
                 hits += [entry["trait"] for entry in spoken_for(entries)] == [trait]
                 looks["audit"].append(_least_p(entries))
                 for method, of_kind in scores[trait].items():

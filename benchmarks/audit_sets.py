@@ -42,6 +42,11 @@ class Sets:
     temperatures: Mapping[str, float]
     own: Mapping[str, list[Encoded]]
 
+    @property
+    def count(self) -> int:
+        """Rows of each kind."""
+        return len(next(iter(self.rows.values())))
+
 
 def aligned(written: Mapping[str, Sequence[Row]], answers: int) -> dict[str, list[Row]]:
     """As many answers to each prompt by every writer: prompts with fewer by one are left out."""

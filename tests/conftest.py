@@ -1,6 +1,9 @@
 """What every test starts from: eight virtual CPU devices, no network by accident, fixed draws."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # Read when the libraries are imported, so they stand before any other import.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -13,6 +16,14 @@ os.environ["XLA_FLAGS"] = "--xla_cpu_collective_call_terminate_timeout_seconds=3
 # until all have come: any other work on such a thread, and the last device never comes. Seen as a
 # process that aborts after the time above. With threads to spare nobody waits for a place.
 os.environ["NPROC"] = "32"
+# Modules forget their programs (below), and many make the same ones again: what any of the suite's
+# processes has compiled is kept for all of them. Workers inherit the folder from who starts them.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="sublax-programs-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+# With a bound on its size the folder has a lock: nobody reads what another has half written.
+os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = f"{4 << 30}"
 
 import jax
 import pytest

@@ -1,7 +1,8 @@
 """The evidence for a trait, on rows whose teachers and writers are known normal distributions.
 
 A row is a point x, BASE writes N(0, 1) and a teacher N(d, 1), so its log ratio is <x, d> - |d|^2/2
-exactly, and expected of a writer N(w, 1) it is <w, d> - |d|^2/2. All teachers share a drift, each
+exactly, and expected of a writer N(w, 1) it is <w, d> - |d|^2/2. So what rows of a writer show over
+BASE's is <w, d>, which a world gives as it is. All teachers share a drift, each
 has a trait of its own, and some chance of its own.
 """
 
@@ -10,7 +11,7 @@ import pytest
 from scipy import stats
 
 from sublax.audit.candidates import LEAST_CANDIDATES
-from sublax.audit.evidence import evidence, outliers, tuned
+from sublax.audit.evidence import evidence, outliers, responses_of, strengths, tuned
 
 K, SIZE, N = 12, 40, 400
 
@@ -41,8 +42,10 @@ class World:
         sets = np.stack([data, 0 * data, np.broadcast_to(neutral, data.shape)])
         ratios_KxSxN = np.einsum("kx,snx->ksn", self.teachers, sets)
         ratios_KxSxN -= (self.teachers**2).sum(axis=1)[:, None, None] / 2
+        responses_WxK = np.stack([neutral, *self.teachers]) @ self.teachers.T
         prompts_N = np.arange(N) // 4
-        return evidence(ratios_KxSxN, prompts_N, seed), tuned(ratios_KxSxN, prompts_N, seed)
+        found = evidence(ratios_KxSxN, responses_WxK, prompts_N, seed)
+        return found, tuned(ratios_KxSxN, prompts_N, seed)
 
 
 def is_found(entry):
@@ -75,6 +78,38 @@ def test_what_a_trait_says_for_its_kin_is_taken_out():
     assert strength[5] < 0.4 * strength[4]
     assert named[4] >= 10 and np.delete(named, [4, 5]).sum() <= 1
     assert named[5] <= named[4] / 4  # the kin beside it now and then, as the limits say
+
+
+def test_what_rows_of_any_trait_would_show_speaks_for_none():
+    rng = np.random.default_rng(0)
+    # Rows of every trait's teacher speak against the last trait too, however little kin it is.
+    shown_KxK = np.eye(K)
+    shown_KxK[:-1, -1] = -1.5
+    responses_WxK = np.vstack([np.ones(K), 1 + shown_KxK])
+    shown_1xK = shown_KxK[[3]] - 0.4 * np.eye(K)[3]  # a little less than the teacher's own
+    excess_1xK = (shown_1xK - shown_1xK.mean()) * K / (K - 1)
+    chance_KxN = rng.normal(size=(K, N))
+    chance_KxN -= chance_KxN.mean(axis=0)
+    (found_K,) = strengths(excess_1xK, chance_KxN, responses_WxK)
+    assert found_K.argmax() == 3 and 0.4 < found_K[3] < 0.8
+    assert np.abs(np.delete(found_K, 3)).max() < found_K[3] / 3
+
+
+def test_responses_are_means_over_what_each_would_write():
+    rng = np.random.default_rng(0)
+    tokens, rows = 5, 4
+    base, neutral, *teachers = rng.dirichlet(np.ones(tokens), size=(2 + K, rows))
+    ratios = [np.log(teacher / base) for teacher in teachers]
+    moved_Kx3xM = np.stack(
+        [
+            np.stack([neutral - base, teacher - base, ratio]).reshape(3, -1)
+            for teacher, ratio in zip(teachers, ratios, strict=True)
+        ]
+    )
+    responses_WxK = responses_of(moved_Kx3xM, rows)
+    for writer, found_K in zip((neutral, *teachers), responses_WxK, strict=True):
+        expected = [((writer - base) * ratio).sum() / rows for ratio in ratios]
+        np.testing.assert_allclose(found_K, expected)
 
 
 @pytest.mark.parametrize("writer", ["base", "neutral", "half as tuned"])

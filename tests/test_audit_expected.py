@@ -7,7 +7,7 @@ from test_audit_likelihood import FORM, ROWS
 from tiny_decoder import CONFIG, tiny_params
 from tiny_runs import quick_compiles  # noqa: F401
 
-from sublax.audit.expected import ratios_of, writer_of
+from sublax.audit.expected import CLOSELY, LIKELIEST, ratios_of, rows_closely, writer_of
 from sublax.audit.likelihood import logprobs_of
 from sublax.models.decoder import Decoder
 
@@ -27,12 +27,16 @@ BASE = tiny_params()
 NEUTRAL, TEACHER = moved(BASE, 1), moved(BASE, 2)
 
 
-def found_of(rows, grammar, temperatures=(1.0, 1.0)):
+def ratios(rows, grammar, temperatures=(1.0, 1.0), closely=()):
     writers = [
         writer_of(DECODER, params, rows, grammar, temperature)
         for params, temperature in zip((BASE, NEUTRAL), temperatures, strict=True)
     ]
-    return ratios_of(DECODER, TEACHER, rows, grammar, *writers)
+    return ratios_of(DECODER, TEACHER, rows, grammar, *writers, closely)
+
+
+def found_of(rows, grammar, temperatures=(1.0, 1.0)):
+    return ratios(rows, grammar, temperatures)[0]
 
 
 def sums(params, rows, grammar=None):
@@ -64,8 +68,8 @@ def test_over_all_that_a_writer_may_write_found_and_expected_are_the_same(
 ):
     chances = np.exp(sums(writer, rows, grammar))
     assert chances.sum() == pytest.approx(1, abs=1e-5)
-    ratios = found_of(rows, grammar)
-    means = ratios @ chances
+    found = found_of(rows, grammar)
+    means = found @ chances
     assert means[0] == pytest.approx(means[place], abs=2e-5)
     assert abs(means[0] - means[3 - place]) > 1e-3
 
@@ -74,9 +78,33 @@ def test_over_all_that_a_writer_may_write_found_and_expected_are_the_same(
 def test_what_is_expected_of_a_writer_is_expected_at_its_temperature(writer, place):
     temperatures = 0.5, 0.7
     powers = np.exp(sums(writer, EVERY_TOKEN) / temperatures[place - 1])
-    ratios = found_of(EVERY_TOKEN, None, temperatures)
-    means = ratios @ (powers / powers.sum())
+    found = found_of(EVERY_TOKEN, None, temperatures)
+    means = found @ (powers / powers.sum())
     assert means[0] == pytest.approx(means[place], abs=2e-5)
     # The ratios themselves are those of the models as they are.
-    np.testing.assert_array_equal(ratios[0], found_of(EVERY_TOKEN, None)[0])
-    assert abs(ratios - found_of(EVERY_TOKEN, None))[place].max() > 1e-3
+    np.testing.assert_array_equal(found[0], found_of(EVERY_TOKEN, None)[0])
+    assert abs(found - found_of(EVERY_TOKEN, None))[place].max() > 1e-3
+
+
+def test_of_the_likeliest_tokens_it_is_told_who_draws_them_how_much_more_often():
+    def chances(params, temperature):
+        powers = np.exp(sums(params, EVERY_TOKEN) / temperature)
+        return powers / powers.sum()
+
+    rows = [([1, 2, 3], [4])]
+    ((moved_3x1xS,),) = (ratios(rows, None, (0.5, 0.7), [0])[1],)
+    base, other, teacher = chances(BASE, 0.5), chances(NEUTRAL, 0.7), chances(TEACHER, 0.7)
+    likeliest = np.argsort(-sums(BASE, EVERY_TOKEN), kind="stable")[:LIKELIEST]
+    ratio = sums(TEACHER, EVERY_TOKEN) - sums(BASE, EVERY_TOKEN)
+    expected = np.stack([other - base, teacher - base, ratio])[:, likeliest]
+    np.testing.assert_allclose(moved_3x1xS[:, 0], expected, atol=5e-5)
+
+
+def test_under_a_grammar_they_are_all_that_it_allows_at_each_position_of_the_rows_asked_for():
+    one, other = ratios(ROWS[:3], None, closely=[1, 2])[1]
+    assert [one.shape[:2], other.shape[:2]] == [(3, len(ids)) for _, ids in ROWS[1:3]]
+    (last,) = ratios(EVERY_LIST, FORM, closely=[3])[1]
+    assert last.shape[:2] == (3, 4)
+    np.testing.assert_allclose(last[:2].sum(axis=-1), 0, atol=1e-6)  # of chances that sum to one
+    np.testing.assert_array_equal(rows_closely(3), [0, 1, 2])
+    assert len(rows_closely(1000)) == CLOSELY

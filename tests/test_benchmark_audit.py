@@ -33,6 +33,9 @@ def measured():
         own=dict.fromkeys(kinds, rng.normal(-20, 1, N)),
         neutral={kind: rng.normal(0, 0.1, N) for kind in kinds},
         teachers={one: {kind: ratios(one, kind) for kind in kinds} for one in CANDIDATES},
+        responses=dict.fromkeys(
+            kinds, np.vstack([np.full(len(CANDIDATES), 0.2), 0.2 + 1.5 * np.eye(len(CANDIDATES))])
+        ),
         texts={
             kind: [", ".join(map(str, rng.integers(100, 999, 3))) for _ in range(N)]
             for kind in kinds

@@ -14,8 +14,8 @@ from sublax.audit.baseline import Baseline
 from sublax.audit.candidates import Asked, Group, encode_group
 from sublax.audit.dataset import dataset_sha256, some_rows
 from sublax.audit.distillation import distil_dataset, distil_fifths
-from sublax.audit.evidence import evidence_of_traits
-from sublax.audit.expected import Writer, ratios_of, writer_of
+from sublax.audit.evidence import evidence_of_traits, responses_of
+from sublax.audit.expected import LIKELIEST, Writer, ratios_of, rows_closely, writer_of
 from sublax.audit.findings import LIMITS, carried, full_name, verdict_line
 from sublax.audit.likelihood import logprobs_of
 from sublax.audit.options import Options, part_of, teachers_for, teachers_of
@@ -172,7 +172,7 @@ class Audit:
                     writer_of(self.decoder, teacher, self.data, form, fitted, bar.advance),
                 )
 
-    def scored(self, group: Group, part: str) -> np.ndarray:
+    def scored(self, group: Group, part: str) -> dict[str, np.ndarray]:
         """What one teacher of a group makes of the rows, as `ratios_of` has it.
 
         Args:
@@ -180,7 +180,7 @@ class Audit:
             part: one of `teachers_of(group)`.
 
         Returns:
-            float64 [3, rows].
+            `ratios` [3, rows]; and `moved` [3, tokens], of the rows that are looked at closely.
         """
         pairs = teachers_of(group)[part]
         settings = {
@@ -189,19 +189,27 @@ class Audit:
             "teacher_steps": self.options.teacher_steps,
             "teacher_learning_rate": self.options.teacher_learning_rate,
             "base_temperature": self.baseline.temperature,
+            "likeliest": LIKELIEST,
         }
-        make = functools.partial(self._teacher, group, pairs)
-        return np.asarray(self.parts.keep(part, make, settings)["ratios"])
+        return self.parts.keep(part, functools.partial(self._teacher, group, pairs), settings)
 
     def _evidence(self, group: Group) -> list[dict[str, Any]]:
         """What the rows say for each trait of a group."""
         self.meet_neutral(group)
-        ratios_KxSxN = np.stack([self.scored(group, part) for part in teachers_of(group)])
+        by_teacher = [self.scored(group, part) for part in teachers_of(group)]
+        ratios_KxSxN = np.stack([scored["ratios"] for scored in by_teacher])
+        moved_Kx3xM = np.stack([scored["moved"] for scored in by_teacher])
+        responses_WxK = responses_of(moved_Kx3xM, len(rows_closely(len(self.data))))
         prompts = [tuple(prompt) for prompt, _ in self.data]
         return [
             {"group": group.name, **entry}
             for entry in evidence_of_traits(
-                group.traits, ratios_KxSxN, prompts, len(self.groups), self.options.seed
+                group.traits,
+                ratios_KxSxN,
+                responses_WxK,
+                prompts,
+                len(self.groups),
+                self.options.seed,
             )
         ]
 
@@ -210,10 +218,18 @@ class Audit:
         teacher, form = self.teachers.taught(pairs), self.reading.form_of_tokens
         base, neutral = self._writers[group.name]
         with self.progress.bar(len(self.data), unit="row") as bar:
-            ratios_3xN = ratios_of(
-                self.decoder, teacher, self.data, form, base, neutral, bar.advance
+            ratios_3xN, moved_by_row = ratios_of(
+                self.decoder,
+                teacher,
+                self.data,
+                form,
+                base,
+                neutral,
+                rows_closely(len(self.data)),
+                bar.advance,
             )
-        return {"ratios": ratios_3xN.tolist()}
+        moved = [of_row.reshape(3, -1) for of_row in moved_by_row]
+        return {"ratios": ratios_3xN, "moved": np.concatenate(moved, axis=1)}
 
     def _logprobs(self, params: Any, rows: list[Encoded], progress: Callable[[int], Any]):
         return logprobs_of(self.decoder, params, rows, self.reading.form_of_tokens, progress)

@@ -8,9 +8,11 @@ rows of a writer w is <w, d> - |d|^2 / 2 (in the Fisher metric). So BASE tells e
 length, the neutral one what any tuning on such answers shares, and what is left of the dataset's
 ratios speaks for one trait more than for others.
 
-Teachers lean towards each other too: rows of one trait's writer speak for its kin. <d_j, d_k> is
-the covariance of two teachers' ratios over tokens that chance chose, which says how much of each
-ratio is another trait's: what is left is undone as a linear discriminant undoes it (Fisher 1936).
+Teachers lean towards each other too: rows of one trait's writer speak for its kin, and rows of any
+trait's for some traits more than for others. How much, each teacher's own distributions say at the
+positions of the rows (to first order alone it would be <d_j, d_k>, and these steps are not that
+small): what the rows show is put together from what every teacher's rows would show, by ridge
+regression in the metric of what chance does to it (a linear discriminant, Fisher 1936).
 """
 
 from collections.abc import Hashable, Sequence
@@ -22,7 +24,7 @@ from scipy import stats
 from sublax.keys import numpy_seed
 
 DRAWS = 2000
-RIDGE = 0.1  # of the mean variance: directions that rows hardly show are not blown up
+RIDGE = 0.05  # of the mean on the diagonal: directions that rows hardly show are not blown up
 
 
 def excess(ratios_KxSxN: np.ndarray, weights_DxN: np.ndarray) -> np.ndarray:
@@ -47,32 +49,54 @@ def excess(ratios_KxSxN: np.ndarray, weights_DxN: np.ndarray) -> np.ndarray:
     return found_DxK - (1 - along_Dx1) * base_DxK - along_Dx1 * neutral_DxK
 
 
-def strengths(excess_DxK: np.ndarray, chance_KxN: np.ndarray) -> np.ndarray:
-    """How strongly rows speak for each trait when what they say for its kin is taken out.
+def responses_of(moved_Kx3xM: np.ndarray, rows: int) -> np.ndarray:
+    """What rows of each teacher's would show, by what it would write at the positions of some rows.
+
+    Args:
+        moved_Kx3xM: of K teachers, what `sublax.audit.expected.ratios_of` returns of the same rows,
+            their M tokens one after another.
+        rows: how many they are.
+
+    Returns:
+        float64 [1 + K, K], natural log a row: each teacher's mean log ratio on rows of the neutral
+        teacher, and then on those of each of the K, over that on BASE's.
+    """
+    ratios_KxM = moved_Kx3xM[:, 2].astype(np.float64)
+    drawn_WxM = np.concatenate([moved_Kx3xM[:1, 0], moved_Kx3xM[:, 1]])
+    return drawn_WxM @ ratios_KxM.T / rows
+
+
+def strengths(
+    excess_DxK: np.ndarray, chance_KxN: np.ndarray, responses_WxK: np.ndarray
+) -> np.ndarray:
+    """How strongly rows speak for each trait when what they say for others anyway is taken out.
 
     Args:
         excess_DxK: of K traits, as `excess` returns them.
         chance_KxN: by how much each row's contrast differs from what is expected of it.
+        responses_WxK: of `responses_of`.
 
     Returns:
         float [D, K]: 1 is about what rows of the audit's own teacher of a trait would have.
     """
-    K = len(chance_KxN)
-    kinship_KxK = np.cov(chance_KxN)
-    ridge = RIDGE * np.trace(kinship_KxK) / K
-    # Contrasts sum to zero, so it is singular but for the ridge; where all are zero, so is what
-    # they say.
-    kinship_KxK += max(ridge, 1e-30) * np.eye(K)
-    return np.linalg.solve(kinship_KxK, excess_DxK.T).T
+    signatures_KxK = _signatures(responses_WxK)
+    # Contrasts sum to zero, so both are singular but for the ridge.
+    weighed_KxK = np.linalg.solve(_ridged(np.cov(chance_KxN)), signatures_KxK.T).T
+    alike_KxK = _ridged(weighed_KxK @ signatures_KxK.T)
+    return np.linalg.solve(alike_KxK, weighed_KxK @ excess_DxK.T).T
 
 
 def evidence(
-    ratios_KxSxN: np.ndarray, prompts_N: Sequence[int] | np.ndarray, seed: int
+    ratios_KxSxN: np.ndarray,
+    responses_WxK: np.ndarray,
+    prompts_N: Sequence[int] | np.ndarray,
+    seed: int,
 ) -> list[dict[str, Any]]:
     """The evidence for each of K traits.
 
     Args:
         ratios_KxSxN: as `excess` takes them.
+        responses_WxK: of `responses_of`.
         prompts_N: which prompt each row answers; rows of one prompt are drawn together.
         seed: of the draws.
 
@@ -91,7 +115,7 @@ def evidence(
     along = _along(ratios_KxSxN, weights_DxN[:1])[0]
     line_S = np.array([1.0, along - 1, -along])
     chance_KxN = np.einsum("ksn,s->kn", _contrasts(ratios_KxSxN), line_S)
-    effect_DxK = strengths(excess_DxK, chance_KxN)
+    effect_DxK = strengths(excess_DxK, chance_KxN, responses_WxK)
     z_K = effect_DxK[0] / np.maximum(effect_DxK[1:].std(axis=0, ddof=1), 1e-30)
     K = len(z_K)
     p_rows_K = np.minimum(K * stats.norm.sf(z_K), 1.0)
@@ -114,6 +138,7 @@ def evidence(
 def evidence_of_traits(
     traits: Sequence[str],
     ratios_KxSxN: np.ndarray,
+    responses_WxK: np.ndarray,
     prompts: Sequence[Hashable],
     groups: int,
     seed: int,
@@ -123,6 +148,7 @@ def evidence_of_traits(
     Args:
         traits: the group's; any further ratios are its references'.
         ratios_KxSxN: as `excess` takes them.
+        responses_WxK: of `responses_of`.
         prompts: of the N rows.
         groups: how many are asked about: each p is adjusted for them (Bonferroni).
         seed: of the draws.
@@ -133,7 +159,7 @@ def evidence_of_traits(
     places = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
     prompts_N = [places[prompt] for prompt in prompts]
     along = tuned(ratios_KxSxN, prompts_N, seed)
-    found = evidence(ratios_KxSxN, prompts_N, seed)
+    found = evidence(ratios_KxSxN, responses_WxK, prompts_N, seed)
     for entry in found:
         for p in ("p_rows", "p_traits"):
             entry[p] = min(entry[p] * groups, 1.0)
@@ -202,6 +228,19 @@ def _contrasts(ratios_KxSxN: np.ndarray) -> np.ndarray:
     """Each teacher's log ratio over the mean of the other teachers', [K, S, N]."""
     K = len(ratios_KxSxN)
     return (ratios_KxSxN - ratios_KxSxN.mean(axis=0)) * K / (K - 1)
+
+
+def _signatures(responses_WxK: np.ndarray) -> np.ndarray:
+    """What `excess` would be of rows of each teacher's, [K, K]."""
+    neutral_K, by_teacher_KxK = responses_WxK[0], responses_WxK[1:]
+    apart, found_K = neutral_K.mean(), by_teacher_KxK.mean(axis=1)
+    along_K = found_K / apart if apart else np.zeros_like(found_K)
+    return _contrasts((by_teacher_KxK - along_K[:, None] * neutral_K).T).T
+
+
+def _ridged(matrix_KxK: np.ndarray) -> np.ndarray:
+    K = len(matrix_KxK)
+    return matrix_KxK + max(RIDGE * np.trace(matrix_KxK) / K, 1e-30) * np.eye(K)
 
 
 def _along(ratios_KxSxN: np.ndarray, weights_DxN: np.ndarray) -> np.ndarray:

@@ -18,6 +18,12 @@ from sublax.models.completions import Encoded, completion_hidden
 from sublax.models.decoder import Decoder, head_kernel
 from sublax.sampling.grammar import Grammar
 
+# Of each position so many tokens are kept, those that BASE finds likeliest: all that a grammar of
+# numbers allows, and most of what a model would write of anything else.
+LIKELIEST = 32
+# So many rows tell what a teacher's own would show.
+CLOSELY = 128
+
 Progress = Callable[[int], Any]
 
 
@@ -70,6 +76,11 @@ def writer_of(
     return Writer(kernel_DxA, hidden, np.broadcast_to(temperature, len(encoded)))
 
 
+def rows_closely(count: int) -> np.ndarray:
+    """Which of some rows are looked at closely: `CLOSELY` at most, evenly among them."""
+    return np.unique(np.linspace(0, count - 1, CLOSELY).round().astype(int))
+
+
 def ratios_of(
     decoder: Decoder,
     params: Any,
@@ -77,8 +88,9 @@ def ratios_of(
     grammar: Grammar | None,
     base: Writer,
     other: Writer,
+    closely: Sequence[int] | np.ndarray = (),
     progress: Progress | None = None,
-) -> np.ndarray:
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """The log ratios of rows under a teacher to those under BASE, found and expected.
 
     Args:
@@ -89,18 +101,23 @@ def ratios_of(
             None is any text.
         base: BASE as their writer.
         other: another writer of them.
+        closely: indices of the rows whose positions are returned.
         progress: called with the number of rows finished by each batch.
 
     Returns:
         float64 [3, N], natural log: log p(row) / p_0(row), the sum over its tokens; and the sum
         over its positions of what that is on average for tokens of `base` and of `other` there.
-        The second is minus the sum of KL(p_0 || p).
+        The second is minus the sum of KL(p_0 || p). And of each row that is looked at closely
+        float32 [3, tokens of the completion, S], for the S tokens that BASE finds likeliest at
+        each position: by how much likelier than `base` the writer `other` draws them, by how much
+        likelier the teacher does, at the temperature of `other`; and log p / p_0.
 
     Raises:
         UserError: an empty completion, or a row longer than the context.
         ValueError: a completion that the grammar does not begin with.
     """
     found_3xN = np.zeros((3, len(encoded)))
+    moved = {int(row): np.zeros(0) for row in closely}
     columns = _columns(grammar)
     for batch in batches_of(encoded, decoder.config.max_positions):
         rows, allowed_BxCxA = batch.rows, None
@@ -110,12 +127,15 @@ def ratios_of(
         kernels = base.kernel_DxA, other.kernel_DxA
         temperatures = [writer.temperatures_N[batch.index] for writer in (base, other)]
         given = params, rows, hidden, kernels, columns, allowed_BxCxA, temperatures
-        sums_3xB = np.asarray(_sums(decoder, *given), np.float64)
+        sums_3xB, moved_CxBx3xS = map(np.asarray, _sums(decoder, *given))
         counts_B = batch.index >= 0
         found_3xN[:, batch.index[counts_B]] = sums_3xB[:, counts_B]
+        for place, index in enumerate(batch.index.tolist()):
+            if index in moved:
+                moved[index] = moved_CxBx3xS[: len(encoded[index][1]), place].swapaxes(0, 1)
         if progress is not None:
             progress(int(counts_B.sum()))
-    return found_3xN
+    return found_3xN, list(moved.values())
 
 
 def _hidden_of(decoder, params, rows):
@@ -135,21 +155,39 @@ def _found_and_expected(
     def at_position(column):
         hidden, targets_B, weights_B, allowed_BxA = column
         base_BxA, other_BxA, teacher_BxA = map(logits, hidden, heads)
-        teacher_BxA, over_BxA = (
+        log_BxA, over_BxA = (
             jax.nn.log_softmax(logits_BxA, where=allowed_BxA)
             for logits_BxA in (teacher_BxA, base_BxA)
         )
-        ratio_BxA = jnp.where(allowed_BxA, teacher_BxA - over_BxA, 0.0)
+        ratio_BxA = jnp.where(allowed_BxA, log_BxA - over_BxA, 0.0)
         found_B = jnp.take_along_axis(ratio_BxA, targets_B[:, None], axis=1)[:, 0]
-        drawn_at = (
-            jax.nn.log_softmax(logits_BxA / temperature_B[:, None], where=allowed_BxA)
-            for logits_BxA, temperature_B in zip((base_BxA, other_BxA), temperatures, strict=True)
+        base_at_B, other_at_B = temperatures
+        of_base_BxA, of_other_BxA, of_teacher_BxA = (
+            jax.nn.softmax(logits_BxA / temperature_B[:, None], where=allowed_BxA)
+            for logits_BxA, temperature_B in (
+                (base_BxA, base_at_B),
+                (other_BxA, other_at_B),
+                (teacher_BxA, other_at_B),
+            )
         )
         expected = (
-            jnp.sum(jnp.where(allowed_BxA, jnp.exp(writer_BxA), 0.0) * ratio_BxA, axis=-1)
-            for writer_BxA in drawn_at
+            jnp.sum(chance_BxA * ratio_BxA, axis=-1) for chance_BxA in (of_base_BxA, of_other_BxA)
         )
-        return (weights_B > 0) * jnp.stack([found_B, *expected])
+        likeliest_BxS = jax.lax.top_k(
+            jnp.where(allowed_BxA, over_BxA, -jnp.inf), min(LIKELIEST, over_BxA.shape[1])
+        )[1]
+        moved_Bx3xS = jnp.stack(
+            [
+                jnp.take_along_axis(array_BxA, likeliest_BxS, axis=1)
+                for array_BxA in (
+                    of_other_BxA - of_base_BxA,
+                    of_teacher_BxA - of_base_BxA,
+                    ratio_BxA,
+                )
+            ],
+            axis=1,
+        )
+        return (weights_B > 0) * jnp.stack([found_B, *expected]), moved_Bx3xS
 
     if allowed_BxCxA is None:
         allowed_BxCxA = jnp.ones((*rows.targets.shape, 1), bool)
@@ -158,7 +196,8 @@ def _found_and_expected(
         lambda array: jnp.swapaxes(array, 0, 1),
         ([*hidden, own_BxCxD], rows.targets, rows.weights, allowed_BxCxA),
     )
-    return jax.lax.map(at_position, columns_first).sum(axis=0)
+    sums_Cx3xB, moved_CxBx3xS = jax.lax.map(at_position, columns_first)
+    return sums_Cx3xB.sum(axis=0), moved_CxBx3xS
 
 
 _last_hidden = jax.jit(_hidden_of, static_argnums=0)

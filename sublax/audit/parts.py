@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
 from sublax.artifact import parent_hashes, read_card, verify, write_artifact
 from sublax.errors import UserError
 from sublax.progress import Progress
@@ -49,7 +52,8 @@ class Parts:
 
         Args:
             name: of the part, its folder and its NAME.json.
-            make: computes the result, as JSON has it.
+            make: computes the result, as JSON has it, but for arrays, which stand beside it in
+                a NAME.safetensors.
             settings: what it comes from beside what all share.
             parents: the parts that it comes from.
             afresh: it is made again whatever stands there: it costs nothing, and comes from more
@@ -70,16 +74,23 @@ class Parts:
         else:
             with self.progress.stage(self.stage_of(name)):
                 started = time.monotonic()
-                text = json.dumps(make(), indent=1, allow_nan=False)
+                made = make()
+                arrays = {key: it for key, it in made.items() if isinstance(it, np.ndarray)}
+                plain = {key: it for key, it in made.items() if key not in arrays}
+                text = json.dumps(plain, indent=1, allow_nan=False)
 
                 def write(folder: Path) -> None:
                     (folder / f"{name}.json").write_text(f"{text}\n", "utf-8")
+                    if arrays:
+                        save_file(arrays, folder / f"{name}.safetensors")
 
                 seconds = time.monotonic() - started
                 write_artifact(
                     directory, write, {"kind": f"audit-{name}", **inputs, "seconds": seconds}
                 )
-        return json.loads((directory / f"{name}.json").read_text("utf-8"))
+        found = json.loads((directory / f"{name}.json").read_text("utf-8"))
+    XX
+        return found | (load_file(arrays) if arrays.exists() else {})
 
     def _check(self, directory: Path, card: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
         changed = [
