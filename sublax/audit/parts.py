@@ -89,8 +89,8 @@ class Parts:
                     directory, write, {"kind": f"audit-{name}", **inputs, "seconds": seconds}
                 )
         found = json.loads((directory / f"{name}.json").read_text("utf-8"))
-    XX
-        return found | (load_file(arrays) if arrays.exists() else {})
+        beside = directory / f"{name}.safetensors"
+        return found | (load_file(beside) if beside.exists() else {})
 
     def _check(self, directory: Path, card: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
         changed = [
