@@ -33,9 +33,9 @@ OTHER = "They were made from {base}, by this recipe: {recipe}."
 # teachers of that one.
 LOOKED_AT, WRITERS, TEACHERS = 320, 4, 101
 OTHERS = """How the audit decides was settled on rows of numbers, drawn at a temperature of 1 by
-writers of seed {writers}, and what its teachers are asked on what those and writers of seeds 11,
-23 and 47 would write next on average, at temperatures of 1 and 0.5; all with teachers of seed
-{teachers}. These are other rows."""
+writers of seed {writers}; what its teachers are asked, and how what each teacher's rows would show
+is undone, on what those and writers of seeds 11, 23 and 47 would write next on average, at
+temperatures of 1 and 0.5; all with teachers of seed {teachers}. These are other rows."""
 UNSEEN = """How the audit decides was settled on the first {looked_at} rows of these corpora, with
 teachers of another seed. These are other rows and other teachers, by the same writers."""
 SEEN = "How the audit decides was settled on these very rows; `--first={looked_at}` reads others."
