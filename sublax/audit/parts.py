@@ -61,6 +61,7 @@ class Parts:
 
         Raises:
             UserError: it stands there from other inputs, or was changed since.
+            ValueError: a number is not finite.
         """
         directory = self.folder / name
         inputs = {
@@ -76,6 +77,8 @@ class Parts:
                 started = time.monotonic()
                 made = make()
                 arrays = {key: it for key, it in made.items() if isinstance(it, np.ndarray)}
+                if any(not np.isfinite(array).all() for array in arrays.values()):
+                    raise ValueError(f"{directory}: not all numbers are finite")
                 plain = {key: it for key, it in made.items() if key not in arrays}
                 text = json.dumps(plain, indent=1, allow_nan=False)
 
