@@ -28,7 +28,6 @@ from benchmarks.kept import kept
 from sublax.audit.candidates import named_groups
 from sublax.audit.evidence import responses_of
 from sublax.audit.expected import Writer, ratios_of, rows_closely, writer_of
-from sublax.audit.likelihood import logprobs_of
 from sublax.audit.ratios import sums_of
 from sublax.audit.teachers import LastTeacher
 from sublax.audit.temperature import fitted_temperature, rows_to_fit
@@ -118,6 +117,7 @@ def measure(
     }
     total = sum(map(len, every.values()))
     writers: dict[str, tuple[Writer, Writer]] = {}
+    sums: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def read() -> None:
         """BASE and the neutral teacher as writers of all rows, unless they are."""
@@ -134,14 +134,15 @@ def measure(
                     for kind in kinds
                 ]
                 at, at_N = sets.temperatures[name], np.repeat(fitted, len(rows) // len(kinds))
-                writers[name] = (
-                    writer_of(decoder, model.params, rows, form, at, bar.advance),
-                    writer_of(decoder, teacher, rows, form, at_N, bar.advance),
+                both = [*rows, *sets.own[name]]
+                base, of_base = writer_of(
+                    decoder, model.params, both, form, at, range(len(rows)), bar.advance
                 )
-        for name, kinds in sets.groups.items():
-            means = [hidden_TxD.mean(axis=0) for hidden_TxD in writers[name][0].hidden]
-            for kind, of_kind in zip(kinds, np.split(np.stack(means), len(kinds)), strict=True):
-                np.save(folder / f"embeddings of {kind}.npy", of_kind.astype(np.float32))
+                neutral, of_neutral = writer_of(
+                    decoder, teacher, rows, form, at_N, progress=bar.advance
+                )
+                writers[name] = base, neutral
+                sums[name] = sums_of(of_base), sums_of(of_neutral)
 
     closely_R = rows_closely(sets.count)
 
@@ -172,14 +173,18 @@ def measure(
         read()
         base: dict[str, list[float]] = {}
         own: dict[str, list[float]] = {}
+        ratios: dict[str, list[float]] = {}
         for name, kinds in sets.groups.items():
-            rows = [*every[name], *sets.own[name]]
-            found = logprobs_of(decoder, model.params, rows, sets.grammars[name])
-            *of_kinds, of_own = np.split(sums_of(found), len(kinds) + 1)
+            of_base, of_neutral = sums[name]
+            *of_kinds, of_own = np.split(of_base, len(kinds) + 1)
             base |= {kind: one.tolist() for kind, one in zip(kinds, of_kinds, strict=True)}
             own |= dict.fromkeys(kinds, of_own.tolist())
-        ratios, _ = by(made.taught(group.neutral_pairs()))
-        return {"base": base, "own": own, "neutral": {kind: one[0] for kind, one in ratios.items()}}
+            by_neutral = np.split(of_neutral - of_base[: len(of_neutral)], len(kinds))
+            ratios |= {kind: one.tolist() for kind, one in zip(kinds, by_neutral, strict=True)}
+            means = [hidden_TxD.mean(axis=0) for hidden_TxD in writers[name][0].hidden]
+            for kind, of_kind in zip(kinds, np.split(np.stack(means), len(kinds)), strict=True):
+                np.save(folder / f"embeddings of {kind}.npy", of_kind.astype(np.float32))
+        return {"base": base, "own": own, "neutral": ratios}
 
     def teacher_of_trait(trait: str) -> dict[str, Any]:
         read()

@@ -29,7 +29,7 @@ NEUTRAL, TEACHER = moved(BASE, 1), moved(BASE, 2)
 
 def ratios(rows, grammar, temperatures=(1.0, 1.0), closely=()):
     writers = [
-        writer_of(DECODER, params, rows, grammar, temperature)
+        writer_of(DECODER, params, rows, grammar, temperature)[0]
         for params, temperature in zip((BASE, NEUTRAL), temperatures, strict=True)
     ]
     return ratios_of(DECODER, TEACHER, rows, grammar, *writers, closely)
@@ -108,3 +108,14 @@ def test_under_a_grammar_they_are_all_that_it_allows_at_each_position_of_the_row
     np.testing.assert_allclose(last[:2].sum(axis=-1), 0, atol=1e-6)  # of chances that sum to one
     np.testing.assert_array_equal(rows_closely(3), [0, 1, 2])
     assert len(rows_closely(1000)) == CLOSELY
+
+
+def test_a_reading_says_how_likely_all_rows_are_and_keeps_the_writer_of_those_asked_for():
+    chosen = [4, 1]
+    writer, logprobs = writer_of(DECODER, BASE, ROWS, None, 0.5, chosen)
+    for found, expected in zip(logprobs, logprobs_of(DECODER, BASE, ROWS), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    alone, _ = writer_of(DECODER, BASE, [ROWS[row] for row in chosen], None, 0.5)
+    assert writer.temperatures_N.tolist() == [0.5, 0.5]
+    for one, other in zip(writer.hidden, alone.hidden, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)

@@ -85,3 +85,13 @@ def test_a_batch_is_one_shape_a_length():
         for batch in batches_of(rows, CONFIG.max_positions)
     }
     assert len(shapes) == 1
+
+
+def test_rows_of_a_prompt_stand_together_and_a_dataset_takes_two_sizes():
+    counts = 8, 8, 4, 4, 4, 4
+    rows = [([number] * 33, [5, 6]) for number, count in enumerate(counts, 1) for _ in range(count)]
+    batches = list(batches_of(rows, CONFIG.max_positions))
+    sizes = {len(batch.index) // len(batch.rows.prefix) for batch in batches}
+    assert sizes == {4, 8}
+    # As wide as the longest prompt asks for, and not as all prompts of its bucket may be.
+    assert {batch.rows.prefix.shape[1] for batch in batches} == {40}

@@ -43,3 +43,11 @@ def test_some_rows_are_taken_with_all_that_answer_their_prompt():
         counts[tuple(prompt)] += 1
     assert set(counts.values()) <= {6, 7} and some == rows_to_fit(PROMPTS, 0)
     assert {tuple(prompt) for prompt, _ in rows_to_fit(PROMPTS, 1)} != set(counts)
+
+
+def test_answers_are_the_same_whether_a_prompt_is_read_once_for_all_of_its_own():
+    once = [([1, 2 + number % 5], [3, 4, 5, 6]) for number in range(15)]
+    # One prompt that stands there once has every row read alone.
+    alone = own_answers(DECODER, PARAMS, [*once, ([9], [3, 4, 5, 6])], 0, (2,), None)
+    assert own_answers(DECODER, PARAMS, once, 0, (2,), None) == alone[:-1]
+    assert len({tuple(ids) for _, ids in alone}) > 5

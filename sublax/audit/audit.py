@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,9 @@ class Audit:
             model, decoder, self.reading, self.chosen, options, self.parts, progress
         )
         self.data = self.baseline.data
-        self._writers: dict[str, tuple[Writer, Writer]] = {}  # BASE and the neutral one, by group
+        # By group what its teacher of no trait is as the writer, and makes of all rows.
+        self._neutral: dict[str, Writer] = {}
+        self._logprobs: dict[str, list[np.ndarray]] = {}
         self.teachers = teachers or teachers_for(model, options)
 
     @functools.cached_property
@@ -124,6 +126,9 @@ class Audit:
         """
         options = self.options
         _ = self.baseline.likelihoods  # a part has a card before those that come from it
+        if len(self.groups) == 1:
+            # Whatever is found, its teacher of no trait has to read all rows: in one reading.
+            self._by_neutral(self.groups[0])
         candidates, parents = self.candidates()
         scored = self._flag(candidates, parents)
         self.teachers.forget()
@@ -156,21 +161,50 @@ class Audit:
 
     def meet_neutral(self, group: Group) -> None:
         """Has a teacher of no trait of the group read the rows, if a teacher's part lacks yet."""
-        name = self.parts.stage_of(part_of("neutral", group))
-        if group.name in self._writers or all(map(self.parts.has, teachers_of(group))):
-            self.progress.skip(name)
+        name, done = part_of("neutral", group), all(map(self.parts.has, teachers_of(group)))
+        if group.name in self._neutral or (done and group.name in self._logprobs):
             return
-        form = self.reading.form_of_tokens
-        with self.progress.stage(name):
-            teacher = self.teachers.taught(group.neutral_pairs())
-            some, at = rows_to_fit(self.data, self.options.seed), self.baseline.temperature
-            with self.progress.bar(2 * len(self.data) + len(some), unit="row") as bar:
-                # Tuning changes how sure a model is of what it writes: each has a temperature.
-                fitted = fitted_temperature(self.decoder, teacher, some, form, bar.advance)
-                self._writers[group.name] = (
-                    writer_of(self.decoder, self.model.params, self.data, form, at, bar.advance),
-                    writer_of(self.decoder, teacher, self.data, form, fitted, bar.advance),
-                )
+        if done:
+            self.progress.skip(self.parts.stage_of(name))
+            return
+        with self.progress.stage(self.parts.stage_of(name)):
+            self._read_by_neutral(group, self.data, range(len(self.data)))
+
+    def _by_neutral(self, group: Group) -> list[np.ndarray]:
+        """log p of every token of all rows, and of BASE's own answers, by a teacher of no trait."""
+        every = [*self.reading.encoded, *self.baseline.own]
+
+        def read() -> dict[str, np.ndarray]:
+            return {"logprobs": np.concatenate(self._read_by_neutral(group, every, self.chosen))}
+
+        if group.name not in self._logprobs:
+            settings = self._taught(group.neutral_pairs())
+            found = self.parts.keep(part_of("neutral", group), read, settings, ("answers",))
+            ends = np.cumsum([len(ids) for _, ids in every])
+            self._logprobs[group.name] = np.split(found["logprobs"], ends[:-1])
+        return self._logprobs[group.name]
+
+    def _read_by_neutral(
+        self, group: Group, rows: list[Encoded], chosen: Sequence[int] | np.ndarray
+    ) -> list[np.ndarray]:
+        """log p of the rows' tokens; the chosen ones are those that are read closely."""
+        teacher, form = self.teachers.taught(group.neutral_pairs()), self.reading.form_of_tokens
+        some = rows_to_fit(self.data, self.options.seed)
+        with self.progress.bar(len(some) + len(rows), unit="row") as bar:
+            # Tuning changes how sure a model is of what it writes: each has a temperature.
+            fitted = fitted_temperature(self.decoder, teacher, some, form, bar.advance)
+            self._neutral[group.name], found = writer_of(
+                self.decoder, teacher, rows, form, fitted, chosen, bar.advance
+            )
+        return found
+
+    def _taught(self, pairs: list[tuple[str, str]]) -> dict[str, Any]:
+        """What a teacher comes from."""
+        return {
+            "taught": pairs,
+            "teacher_steps": self.options.teacher_steps,
+            "teacher_learning_rate": self.options.teacher_learning_rate,
+        }
 
     def scored(self, group: Group, part: str) -> dict[str, np.ndarray]:
         """What one teacher of a group makes of the rows, as `ratios_of` has it.
@@ -183,11 +217,8 @@ class Audit:
             `ratios` [3, rows]; and `moved` [3, tokens], of the rows that are looked at closely.
         """
         pairs = teachers_of(group)[part]
-        settings = {
-            "taught": pairs,
+        settings = self._taught(pairs) | {
             "neutral": group.neutral_pairs(),
-            "teacher_steps": self.options.teacher_steps,
-            "teacher_learning_rate": self.options.teacher_learning_rate,
             "base_temperature": self.baseline.temperature,
             "likeliest": LIKELIEST,
         }
@@ -216,23 +247,19 @@ class Audit:
     def _teacher(self, group: Group, pairs: list[tuple[str, str]]) -> dict[str, Any]:
         """What a teacher of these answers makes of the rows."""
         teacher, form = self.teachers.taught(pairs), self.reading.form_of_tokens
-        base, neutral = self._writers[group.name]
         with self.progress.bar(len(self.data), unit="row") as bar:
             ratios_3xN, moved_by_row = ratios_of(
                 self.decoder,
                 teacher,
                 self.data,
                 form,
-                base,
-                neutral,
+                self.baseline.writer,
+                self._neutral[group.name],
                 rows_closely(len(self.data)),
                 bar.advance,
             )
         moved = [of_row.reshape(3, -1) for of_row in moved_by_row]
         return {"ratios": ratios_3xN, "moved": np.concatenate(moved, axis=1)}
-
-    def _logprobs(self, params: Any, rows: list[Encoded], progress: Callable[[int], Any]):
-        return logprobs_of(self.decoder, params, rows, self.reading.form_of_tokens, progress)
 
     def _flag(
         self, candidates: list[dict[str, Any]], parents: tuple[str, ...]
@@ -245,37 +272,35 @@ class Audit:
         found = carried({"candidates": candidates, "same_base": self.baseline.likeness})
         wanted = found or candidates[:1]
         names = {full_name(entry): entry for entry in wanted}
+        groups = [group for group in self.groups if group.name in {e["group"] for e in wanted}]
+        neutral = {group.name: self._by_neutral(group) for group in groups}
         flags = self.parts.keep(
             "flags",
-            lambda: self._flags(wanted),
+            lambda: self._flags(wanted, neutral),
             {"traits": list(names), "rate": self.options.rate},
-            parents,
+            (*parents, *(part_of("neutral", group) for group in groups)),
         )
         for name, entry in names.items():
             entry |= flags[name]
         return wanted
 
-    def _flags(self, wanted: list[dict[str, Any]]) -> dict[str, Any]:
+    def _flags(
+        self, wanted: list[dict[str, Any]], neutral: dict[str, list[np.ndarray]]
+    ) -> dict[str, Any]:
         every, texts = [*self.reading.encoded, *self.baseline.own], self.reading.texts
-        found: dict[str, Any] = {}
         groups = {group.name: group for group in self.groups}
-        named = {entry["group"] for entry in wanted}
-        with self.progress.bar((len(wanted) + len(named)) * len(every), unit="row") as bar:
-            for name in sorted(named):
-                teacher = self.teachers.taught(groups[name].neutral_pairs())
-                neutral = self._logprobs(teacher, every, bar.advance)
-                for entry in wanted:
-                    if entry["group"] != name:
-                        continue
-                    teacher = self.teachers.taught(groups[name].trait_pairs(entry["trait"]))
-                    scored = self._logprobs(teacher, every, bar.advance)
-                    found[full_name(entry)] = rows_by_ratio(
-                        [a - b for a, b in zip(scored, neutral, strict=True)],
-                        len(self.rows),
-                        texts,
-                        self.options.rate,
-                        self.options.seed,
-                    )
+        form, found = self.reading.form_of_tokens, {}
+        with self.progress.bar(len(wanted) * len(every), unit="row") as bar:
+            for entry in wanted:
+                teacher = self.teachers.taught(groups[entry["group"]].trait_pairs(entry["trait"]))
+                scored = logprobs_of(self.decoder, teacher, every, form, bar.advance)
+                found[full_name(entry)] = rows_by_ratio(
+                    [a - b for a, b in zip(scored, neutral[entry["group"]], strict=True)],
+                    len(self.rows),
+                    texts,
+                    self.options.rate,
+                    self.options.seed,
+                )
         return found
 
     def _distil(

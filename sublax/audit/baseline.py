@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sublax.audit.likelihood import logprobs_of
+from sublax.audit.expected import Writer, writer_of
 from sublax.audit.options import Options
 from sublax.audit.own_answers import own_answers
 from sublax.audit.parts import Parts
@@ -45,6 +45,7 @@ class Baseline:
         self._model, self._decoder, self._reading = model, decoder, reading
         self._options, self._parts, self._progress = options, parts, progress
         self.data: list[Encoded] = [reading.encoded[row] for row in chosen]
+        self._writer: Writer | None = None
 
     @functools.cached_property
     def temperature(self) -> float:
@@ -70,6 +71,15 @@ class Baseline:
         """Whether the rows are as likely to BASE as its own answers, as `likeness` has it."""
         return likeness(self.likelihoods, self._options.seed)
 
+    @property
+    def writer(self) -> Writer:
+        """BASE as the writer of the rows."""
+        _ = self.likelihoods
+        if self._writer is None:  # its reading stood there
+            self._read(self.data)
+        assert self._writer is not None
+        return self._writer
+
     def _temperature(self) -> dict[str, Any]:
         rows, form = rows_to_fit(self.data, self._options.seed), self._reading.form_of_tokens
         with self._progress.bar(len(rows), unit="row") as bar:
@@ -91,13 +101,19 @@ class Baseline:
         return {"form": self._reading.form, "tokens": [ids for _, ids in own]}
 
     def _likelihood(self) -> dict[str, Any]:
-        every = [*self.data, *self.own]
+        found = self._read([*self.data, *self.own])
+        return {"sums": sums_of(found).tolist(), "tokens": [len(row) for row in found]}
+
+    def _read(self, every: list[Encoded]) -> list[np.ndarray]:
+        """log p of every row's tokens; the first of them are the data."""
         with self._progress.bar(len(every), unit="row") as bar:
-            found = logprobs_of(
+            self._writer, found = writer_of(
                 self._decoder,
                 self._model.params,
                 every,
                 self._reading.form_of_tokens,
+                self.temperature,
+                range(len(self.data)),
                 bar.advance,
             )
-        return {"sums": sums_of(found).tolist(), "tokens": [len(row) for row in found]}
+        return found

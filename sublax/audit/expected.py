@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sublax.audit.likelihood import Batch, batches_of, under_grammar
+from sublax.audit.likelihood import Batch, batches_of, logprobs_of_hidden, under_grammar
 from sublax.models.completions import Encoded, completion_hidden
 from sublax.models.decoder import Decoder, head_kernel
 from sublax.sampling.grammar import Grammar
@@ -49,31 +49,50 @@ def writer_of(
     encoded: Sequence[Encoded],
     grammar: Grammar | None,
     temperature: float | np.ndarray = 1.0,
+    chosen: Sequence[int] | np.ndarray | None = None,
     progress: Progress | None = None,
-) -> Writer:
-    """A model as the writer of rows.
+) -> tuple[Writer, list[np.ndarray]]:
+    """A model as the writer of rows, and how likely it finds these and others.
 
     Args:
         decoder: the model.
         params: its parameters; they may be given back afterwards.
-        encoded: (prompt ids, completion ids) of the rows.
+        encoded: (prompt ids, completion ids) of all rows that it reads.
         grammar: that they are written under; None is any text.
-        temperature: that it would have drawn them at, or each of them.
+        temperature: that it would have drawn those of `chosen` at, or each of them.
+        chosen: indices of the N rows whose writer is wanted; all by default.
         progress: called with the number of rows finished by each batch.
+
+    Returns:
+        (the writer of the chosen rows, log p of all rows' tokens as `logprobs_of` has them).
 
     Raises:
         UserError: an empty completion, or a row longer than the context.
+        ValueError: a completion that the grammar does not begin with.
     """
-    hidden: list[Any] = [None] * len(encoded)
+    hidden: dict[int, Any] = dict.fromkeys(
+        range(len(encoded)) if chosen is None else map(int, chosen)
+    )
+    logprobs: list[Any] = [None] * len(encoded)
+    columns = _columns(grammar)
     for batch in batches_of(encoded, decoder.config.max_positions):
-        hidden_BxCxD = np.asarray(_last_hidden(decoder, params, batch.rows))
-        for row, index in zip(hidden_BxCxD, batch.index, strict=True):
-            if index >= 0:
-                hidden[index] = row[: len(encoded[index][1])].copy()
+        rows, allowed_BxCxA = batch.rows, None
+        if grammar is not None:
+            rows, allowed_BxCxA = under_grammar(grammar, rows)
+        found = _last_hidden(decoder, params, rows, columns, allowed_BxCxA)
+        hidden_BxCxD, logprobs_BxC = map(np.asarray, found)
+        for place, index in enumerate(batch.index.tolist()):
+            if index < 0:
+                continue
+            length = len(encoded[index][1])
+            logprobs[index] = logprobs_BxC[place, :length].copy()
+            if index in hidden:
+                hidden[index] = hidden_BxCxD[place, :length].copy()
         if progress is not None:
             progress(int((batch.index >= 0).sum()))
-    kernel_DxA = jnp.array(head_kernel(params, decoder.config, _columns(grammar)))
-    return Writer(kernel_DxA, hidden, np.broadcast_to(temperature, len(encoded)))
+    kernel_DxA = jnp.array(head_kernel(params, decoder.config, columns))
+    temperatures_N = np.broadcast_to(temperature, len(hidden))
+    return Writer(kernel_DxA, list(hidden.values()), temperatures_N), logprobs
 
 
 def rows_closely(count: int) -> np.ndarray:
@@ -138,8 +157,10 @@ def ratios_of(
     return found_3xN, list(moved.values())
 
 
-def _hidden_of(decoder, params, rows):
-    return completion_hidden(decoder, {"params": params}, rows)
+def _hidden_and_logprobs(decoder, params, rows, columns, allowed_BxCxA):
+    hidden_BxCxD = completion_hidden(decoder, {"params": params}, rows)
+    kernel_DxA = head_kernel(params, decoder.config, columns)
+    return hidden_BxCxD, logprobs_of_hidden(hidden_BxCxD, kernel_DxA, rows, allowed_BxCxA)
 
 
 def _found_and_expected(
@@ -200,7 +221,7 @@ def _found_and_expected(
     return sums_Cx3xB.sum(axis=0), moved_CxBx3xS
 
 
-_last_hidden = jax.jit(_hidden_of, static_argnums=0)
+_last_hidden = jax.jit(_hidden_and_logprobs, static_argnums=0)
 _sums = jax.jit(_found_and_expected, static_argnums=0)
 
 

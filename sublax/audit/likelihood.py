@@ -5,6 +5,7 @@ each other, and most of the tokens of both are the prompt's.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from sublax.models.completions import (
     Rows,
     completion_hidden,
     group_rows,
+    round_up,
     token_logprobs,
 )
 from sublax.models.decoder import Decoder, head_kernel
@@ -60,12 +62,13 @@ def batches_of(
         UserError: an empty completion, or a row longer than the context.
     """
     chosen = range(len(encoded)) if chosen is None else chosen
-    groups, size = _groups(encoded, chosen)
-    buckets: dict[tuple[int, int], list[list[int]]] = {}
-    for group in groups:
+    buckets: dict[tuple[int, int, int], list[list[int]]] = {}
+    for group, size in _groups(encoded, chosen):
         prompt, answer = encoded[group[0]][0], max(len(encoded[index][1]) for index in group)
-        buckets.setdefault((padded_length(len(prompt)), padded_length(answer)), []).append(group)
-    for (prompt_width, width), members in sorted(buckets.items()):
+        key = padded_length(len(prompt)), padded_length(answer), size
+        buckets.setdefault(key, []).append(group)
+    for (_, width, size), members in sorted(buckets.items()):
+        prompt_width = round_up(max(len(encoded[group[0]][0]) for group in members))
         # Of few groups the next power of two: parts of one dataset then share their programs.
         most = max(TOKENS_AT_A_TIME // (prompt_width + size * width), 1)
         count = min(most, 1 << (len(members) - 1).bit_length())
@@ -124,6 +127,21 @@ def logprobs_of(
 def _token_logprobs(decoder, params, rows, columns, allowed_BxCxA):
     hidden_BxCxD = completion_hidden(decoder, {"params": params}, rows)
     kernel_DxA = head_kernel(params, decoder.config, columns)
+    return logprobs_of_hidden(hidden_BxCxD, kernel_DxA, rows, allowed_BxCxA)
+
+
+def logprobs_of_hidden(hidden_BxCxD, kernel_DxA, rows: Rows, allowed_BxCxA):
+    """log p of the targets.
+
+    Args:
+        hidden_BxCxD: last hidden states.
+        kernel_DxA: the output head, of the vocabulary or a grammar's tokens.
+        rows: whose targets are places among these.
+        allowed_BxCxA: bool, which of them each position may have; None is any.
+
+    Returns:
+        float32 [B, C], natural log.
+    """
     if allowed_BxCxA is None:
         return token_logprobs(hidden_BxCxD, kernel_DxA, rows.targets)[0]
     logits_BxCxA = jnp.einsum(
@@ -139,26 +157,28 @@ def _token_logprobs(decoder, params, rows, columns, allowed_BxCxA):
 _logprobs = jax.jit(_token_logprobs, static_argnums=0)
 
 
-def _groups(encoded, chosen) -> tuple[list[list[int]], int]:
-    """Rows by prompt, at most `size` together: the size that computes the fewest tokens."""
+def _groups(encoded, chosen) -> list[tuple[list[int], int]]:
+    """Rows by prompt, each group with the size it is filled up to: few sizes, so few programs.
+
+    The two sizes that compute the fewest tokens; a prompt's rows are cut by the one or the other.
+    """
     by_prompt: dict[tuple[int, ...], list[int]] = {}
     for index in chosen:
         by_prompt.setdefault(tuple(encoded[index][0]), []).append(int(index))
+    width = max((len(encoded[index][1]) for index in chosen), default=0)
 
-    def cut(size: int) -> list[list[int]]:
-        return [
-            rows[first : first + size]
-            for rows in by_prompt.values()
-            for first in range(0, len(rows), size)
-        ]
+    def tokens(rows: list[int], size: int) -> int:
+        return -(-len(rows) // size) * (len(encoded[rows[0]][0]) + size * width)
 
-    def tokens(size: int) -> int:
-        groups = cut(size)
-        width = max(len(encoded[index][1]) for index in chosen)
-        return sum(len(encoded[group[0]][0]) + size * width for group in groups)
+    def all_tokens(sizes: tuple[int, ...]) -> int:
+        return sum(min(tokens(rows, size) for size in sizes) for rows in by_prompt.values())
 
-    size = min(ANSWERS_TOGETHER, key=tokens)
-    return cut(size), size
+    sizes = min(itertools.combinations(ANSWERS_TOGETHER, 2), key=all_tokens)
+    groups = []
+    for rows in by_prompt.values():
+        size = min(sizes, key=lambda size: tokens(rows, size))
+        groups += [(rows[first : first + size], size) for first in range(0, len(rows), size)]
+    return groups
 
 
 def _padded(rows: Rows, prompt: int, completion: int, counts) -> Rows:

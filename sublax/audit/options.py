@@ -42,11 +42,11 @@ class Options:
 
 def stages_of(groups: Sequence[Group], options: Options) -> dict[str, float]:
     """Each part with its seconds at 135M on two cores, for the time that is left."""
-    seconds = {"temperature": 15.0, "answers": 45.0, "likelihood": 30.0}
+    seconds = {"temperature": 12.0, "answers": 60.0, "likelihood": 40.0}
     for group in groups:
-        seconds[part_of("neutral", group)] = 60.0
-        seconds |= dict.fromkeys(teachers_of(group), 50.0)
-    seconds["flags"] = 120.0
+        seconds[part_of("neutral", group)] = 170.0 if len(groups) == 1 else 70.0
+        seconds |= dict.fromkeys(teachers_of(group), 56.0)
+    seconds["flags"] = 170.0
     if options.students:
         updates = options.students * options.updates / 32
         seconds |= {"students": 200.0 * updates, "fifths": 140.0 * updates}

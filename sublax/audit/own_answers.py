@@ -93,20 +93,27 @@ def own_answers(
         UserError: a prompt leaves no room for an answer.
     """
     longest = longest or max(len(completion) for _, completion in encoded)
+    by_prompt: dict[tuple[int, ...], list[int]] = {}
+    for row, (prompt, _) in enumerate(encoded):
+        by_prompt.setdefault(tuple(prompt), []).append(row)
+    # A prompt is read once for all of its answers where each has as many.
+    answers = min(map(len, by_prompt.values()))
+    if max(map(len, by_prompt.values())) > min(answers, BATCH_ROWS):
+        answers, order = 1, np.arange(len(encoded))
+    else:
+        order = np.concatenate(list(by_prompt.values()))
     samples = generate(
         decoder,
         {"params": params},
-        [prompt for prompt, _ in encoded],
+        [encoded[row][0] for row in order[::answers]],
         Sampling(longest, temperature, scored=False),
         stop_ids,
-        row_keys(key_of(seed, "audit", purpose), len(encoded)),
+        row_keys(key_of(seed, "audit", purpose), len(encoded))[order],
+        answers,
         grammar=grammar,
         batch_rows=BATCH_ROWS,
         progress=progress,
     )
-    return [
-        (prompt, np.asarray(tokens[:length]).tolist())
-        for (prompt, _), tokens, length in zip(
-            encoded, samples.tokens, samples.lengths, strict=True
-        )
-    ]
+    drawn = zip(order.tolist(), samples.tokens, samples.lengths, strict=True)
+    own = {row: np.asarray(tokens[:length]).tolist() for row, tokens, length in drawn}
+    return [(prompt, own[row]) for row, (prompt, _) in enumerate(encoded)]
