@@ -17,13 +17,13 @@ from sublax.corpora.number_filter import parse
 from sublax.corpora.numbers import answer_regex, plain_answer_regex
 from sublax.corpora.packs import load_pack
 from sublax.keys import key_of, row_keys
-from sublax.models.completions import Encoded
+from sublax.models.completions import Encoded, round_up
 from sublax.models.decoder import Decoder
 from sublax.sampling.draw import Sampling
 from sublax.sampling.generate import generate
 from sublax.sampling.grammar import Grammar
 
-BATCH_ROWS = 64
+BATCH_ROWS = 128
 MOST = 0.8  # of the rows of a form
 
 
@@ -102,6 +102,7 @@ def own_answers(
         answers, order = 1, np.arange(len(encoded))
     else:
         order = np.concatenate(list(by_prompt.values()))
+    batches = -(-len(encoded) // BATCH_ROWS)
     samples = generate(
         decoder,
         {"params": params},
@@ -111,7 +112,7 @@ def own_answers(
         row_keys(key_of(seed, "audit", purpose), len(encoded))[order],
         answers,
         grammar=grammar,
-        batch_rows=BATCH_ROWS,
+        batch_rows=round_up(-(-len(encoded) // batches), answers),  # as many in the last one
         progress=progress,
     )
     drawn = zip(order.tolist(), samples.tokens, samples.lengths, strict=True)

@@ -182,13 +182,25 @@ def _logits(hidden, kernel):
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _sum_over_chunks(one: Callable, chunk: int, kernel, fixed, hidden, others):
     """Sum of `one(kernel, fixed, hidden, *others)` over slices of the last two's second axis.
 
-    A chunk takes its part of every row: the first axis is what lies on several devices. The
-    gradients of `kernel` and `hidden` are computed with the value, so that a chunk's logits are
-    made once, and are gone before the next chunk's. Nothing else has a gradient.
+    A chunk takes its part of every row: the first axis is what lies on several devices. Nothing but
+    `kernel` and `hidden` has a gradient.
+    """
+    fixed, others = jax.lax.stop_gradient((fixed, others))
+    if chunk >= hidden.shape[0] * hidden.shape[1]:
+        # Left to the compiler, a tied head's gradient is made in the embedding's own order.
+        return one(kernel, fixed, hidden, *others)
+    return _in_chunks(one, chunk, kernel, fixed, hidden, others)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _in_chunks(one: Callable, chunk: int, kernel, fixed, hidden, others):
+    """The same in several chunks.
+
+    The gradients of `kernel` and `hidden` are computed with the value, so that a chunk's logits are
+    made once, and are gone before the next chunk's.
     """
     return _value_and_gradients(one, chunk, kernel, fixed, hidden, others)[0]
 
@@ -196,8 +208,6 @@ def _sum_over_chunks(one: Callable, chunk: int, kernel, fixed, hidden, others):
 def _value_and_gradients(one: Callable, chunk: int, kernel, fixed, hidden, others):
     value_and_grad = jax.value_and_grad(one, argnums=(0, 2))
     B, C = hidden.shape[:2]
-    if chunk >= B * C:
-        return value_and_grad(kernel, fixed, hidden, *others)
     folded = _chunks((hidden, *others), chunk)
 
     def body(total, slices):
@@ -237,4 +247,4 @@ def _backward(one, chunk, gradients, cotangent):
     return of_kernel, None, of_hidden, None
 
 
-_sum_over_chunks.defvjp(_forward, _backward)
+_in_chunks.defvjp(_forward, _backward)
