@@ -166,7 +166,7 @@ def measure(
                 found |= {kind: one.tolist() for kind, one in zip(kinds, of_kinds, strict=True)}
                 for place, kind in enumerate(kinds):
                     rows = moved_by_row[place * len(closely_R) : (place + 1) * len(closely_R)]
-                    moved[kind] = np.concatenate([row.reshape(3, -1) for row in rows], axis=1)
+                    moved[kind] = np.concatenate(rows, axis=1)
         return found, moved
 
     def neutral() -> dict[str, Any]:

@@ -197,7 +197,7 @@ def test_base_and_the_teacher_of_no_trait_write_at_temperatures_of_their_own(tmp
     given = []
     monkeypatch.setattr(
         "sublax.audit.audit.ratios_of",
-        lambda *args: given.append(args[4:6]) or (np.zeros((3, len(ROWS))), [np.zeros((3, 1, 1))]),
+        lambda *args: given.append(args[4:6]) or (np.zeros((3, len(ROWS))), [np.zeros((3, 1))]),
     )
     progress = Progress(stages_of([group], options), stream=io.StringIO())
     audit = Audit(model, decoder, "rows", ROWS, [group], options, tmp_path / "a", progress)

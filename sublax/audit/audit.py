@@ -258,8 +258,7 @@ class Audit:
                 rows_closely(len(self.data)),
                 bar.advance,
             )
-        moved = [of_row.reshape(3, -1) for of_row in moved_by_row]
-        return {"ratios": ratios_3xN, "moved": np.concatenate(moved, axis=1)}
+        return {"ratios": ratios_3xN, "moved": np.concatenate(moved_by_row, axis=1)}
 
     def _flag(
         self, candidates: list[dict[str, Any]], parents: tuple[str, ...]

@@ -127,7 +127,7 @@ def ratios_of(
         float64 [3, N], natural log: log p(row) / p_0(row), the sum over its tokens; and the sum
         over its positions of what that is on average for tokens of `base` and of `other` there.
         The second is minus the sum of KL(p_0 || p). And of each row that is looked at closely
-        float32 [3, tokens of the completion, S], for the S tokens that BASE finds likeliest at
+        float32 [3, tokens of the completion x S], for the S tokens that BASE finds likeliest at
         each position: by how much likelier than `base` the writer `other` draws them, by how much
         likelier the teacher does, at the temperature of `other`; and log p / p_0.
 
@@ -151,7 +151,8 @@ def ratios_of(
         found_3xN[:, batch.index[counts_B]] = sums_3xB[:, counts_B]
         for place, index in enumerate(batch.index.tolist()):
             if index in moved:
-                moved[index] = moved_CxBx3xS[: len(encoded[index][1]), place].swapaxes(0, 1)
+                moved_3xTxS = moved_CxBx3xS[: len(encoded[index][1]), place].swapaxes(0, 1)
+                moved[index] = moved_3xTxS.reshape(3, -1)
         if progress is not None:
             progress(int(counts_B.sum()))
     return found_3xN, list(moved.values())
