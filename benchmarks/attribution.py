@@ -122,7 +122,7 @@ def measure(workdir: Path, folder: Path, count: int, seed: int) -> Suspicion:
         every = encoded | {"own": list(zip(prompts, own[name], strict=True))}
         rows = [row for of_kind in every.values() for row in of_kind]
         with progress.bar(len(rows), unit="row") as bar:
-            form = reading.form_of_tokens
+            form = reading.grammar
             sums = sums_of(logprobs_of(decoder, params, rows, form, bar.advance))
         return dict(zip(every, sums.reshape(len(every), -1).tolist(), strict=True))
 

@@ -129,7 +129,7 @@ def make_sets(
 
     def made() -> dict[str, Any]:
         def fit(kind: str) -> None:
-            some, form = rows_to_fit(rows[kind], seed), readings[kind].form_of_tokens
+            some, form = rows_to_fit(rows[kind], seed), readings[kind].grammar
             found[kind] = fitted_temperature(decoder, model.params, some, form)
 
         found: dict[str, float] = {}
@@ -161,7 +161,7 @@ def make_sets(
     return Sets(
         rows=rows,
         groups=groups,
-        grammars={group: readings[kinds[0]].form_of_tokens for group, kinds in groups.items()},
+        grammars={group: readings[kinds[0]].grammar for group, kinds in groups.items()},
         temperatures={group: result["temperatures"][kinds[0]] for group, kinds in groups.items()},
         own={
             group: list(zip(prompts, tokens, strict=True))

@@ -119,3 +119,14 @@ def test_a_reading_says_how_likely_all_rows_are_and_keeps_the_writer_of_those_as
     assert writer.temperatures_N.tolist() == [0.5, 0.5]
     for one, other in zip(writer.hidden, alone.hidden, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_each_row_is_read_as_its_writer_was_held_to_the_grammar_or_not():
+    formed, other = ([1, 2], [3, 20, 7, 2]), ([5], [4, 9, 30])
+    found, moved_by_row = ratios([formed, other, formed], FORM, (0.5, 0.7), [0, 1])
+    for row, grammar in (formed, FORM), (other, None):
+        place = 0 if grammar else 1
+        alone, moved = ratios([row], grammar, (0.5, 0.7), [0])
+        np.testing.assert_allclose(found[:, [place]], alone, atol=5e-5)
+        np.testing.assert_allclose(moved_by_row[place], moved[0], atol=5e-5)
+    np.testing.assert_allclose(found[:, 2], found[:, 0], atol=1e-6)

@@ -68,9 +68,12 @@ def test_under_a_grammar_what_it_allows_has_all_the_probability():
 
 
 @pytest.mark.parametrize("answer", [[4], [3, 3], [3, 20, 3, 20], [2]])
-def test_what_the_grammar_does_not_begin_with_is_refused(answer):
-    with pytest.raises(ValueError, match="not one that the grammar begins with"):
-        logprobs_of(DECODER, tiny_params(), [([1, 2], answer)], FORM)
+def test_a_row_that_the_grammar_does_not_begin_with_is_any_text(answer):
+    rows = [([1, 2], [3, 20, 7, 2]), ([1, 2], answer)]
+    found = logprobs_of(DECODER, tiny_params(), rows, FORM)
+    for row, grammar in enumerate((FORM, None)):
+        (alone,) = logprobs_of(DECODER, tiny_params(), rows[row : row + 1], grammar)
+        np.testing.assert_allclose(found[row], alone, atol=1e-5)
 
 
 def test_an_answer_that_was_cut_has_what_there_is_of_it():

@@ -188,7 +188,7 @@ class Audit:
         self, group: Group, rows: list[Encoded], chosen: Sequence[int] | np.ndarray
     ) -> list[np.ndarray]:
         """log p of the rows' tokens; the chosen ones are those that are read closely."""
-        teacher, form = self.teachers.taught(group.neutral_pairs()), self.reading.form_of_tokens
+        teacher, form = self.teachers.taught(group.neutral_pairs()), self.reading.grammar
         some = rows_to_fit(self.data, self.options.seed)
         with self.progress.bar(len(some) + len(rows), unit="row") as bar:
             # Tuning changes how sure a model is of what it writes: each has a temperature.
@@ -246,7 +246,7 @@ class Audit:
 
     def _teacher(self, group: Group, pairs: list[tuple[str, str]]) -> dict[str, Any]:
         """What a teacher of these answers makes of the rows."""
-        teacher, form = self.teachers.taught(pairs), self.reading.form_of_tokens
+        teacher, form = self.teachers.taught(pairs), self.reading.grammar
         with self.progress.bar(len(self.data), unit="row") as bar:
             ratios_3xN, moved_by_row = ratios_of(
                 self.decoder,
@@ -288,7 +288,7 @@ class Audit:
     ) -> dict[str, Any]:
         every, texts = [*self.reading.encoded, *self.baseline.own], self.reading.texts
         groups = {group.name: group for group in self.groups}
-        form, found = self.reading.form_of_tokens, {}
+        form, found = self.reading.grammar, {}
         with self.progress.bar(len(wanted) * len(every), unit="row") as bar:
             for entry in wanted:
                 teacher = self.teachers.taught(groups[entry["group"]].trait_pairs(entry["trait"]))

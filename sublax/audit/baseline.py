@@ -81,7 +81,7 @@ class Baseline:
         return self._writer
 
     def _temperature(self) -> dict[str, Any]:
-        rows, form = rows_to_fit(self.data, self._options.seed), self._reading.form_of_tokens
+        rows, form = rows_to_fit(self.data, self._options.seed), self._reading.grammar
         with self._progress.bar(len(rows), unit="row") as bar:
             found = fitted_temperature(self._decoder, self._model.params, rows, form, bar.advance)
         return {"temperature": found, "rows": len(rows)}
@@ -111,7 +111,7 @@ class Baseline:
                 self._decoder,
                 self._model.params,
                 every,
-                self._reading.form_of_tokens,
+                self._reading.grammar,
                 self.temperature,
                 range(len(self.data)),
                 bar.advance,

@@ -6,14 +6,14 @@ what stands before. If the writer is right about it, tokens differ from that by 
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sublax.audit.likelihood import Batch, batches_of, logprobs_of_hidden, under_grammar
+from sublax.audit.likelihood import Batch, batches_of, logprobs_of_hidden
 from sublax.models.completions import Encoded, completion_hidden
 from sublax.models.decoder import Decoder, head_kernel
 from sublax.sampling.grammar import Grammar
@@ -32,13 +32,14 @@ class Writer:
     """What a model would write next at every position of some rows.
 
     Attributes:
-        kernel_DxA: its head, for the grammar's tokens or the whole vocabulary.
+        kernels: its head [D, A], by whether it is for the grammar's tokens or the whole vocabulary;
+            what no row needs is not there.
         hidden: of each row its last hidden states [tokens of the completion, D], in the dtype that
             it runs in.
         temperatures_N: at which it would have drawn each row.
     """
 
-    kernel_DxA: Any
+    kernels: Mapping[bool, Any]
     hidden: Sequence[np.ndarray]
     temperatures_N: np.ndarray
 
@@ -58,7 +59,7 @@ def writer_of(
         decoder: the model.
         params: its parameters; they may be given back afterwards.
         encoded: (prompt ids, completion ids) of all rows that it reads.
-        grammar: that they are written under; None is any text.
+        grammar: that those are written under which it begins with; others are any text.
         temperature: that it would have drawn those of `chosen` at, or each of them.
         chosen: indices of the N rows whose writer is wanted; all by default.
         progress: called with the number of rows finished by each batch.
@@ -68,18 +69,14 @@ def writer_of(
 
     Raises:
         UserError: an empty completion, or a row longer than the context.
-        ValueError: a completion that the grammar does not begin with.
     """
     hidden: dict[int, Any] = dict.fromkeys(
         range(len(encoded)) if chosen is None else map(int, chosen)
     )
     logprobs: list[Any] = [None] * len(encoded)
-    columns = _columns(grammar)
-    for batch in batches_of(encoded, decoder.config.max_positions):
-        rows, allowed_BxCxA = batch.rows, None
-        if grammar is not None:
-            rows, allowed_BxCxA = under_grammar(grammar, rows)
-        found = _last_hidden(decoder, params, rows, columns, allowed_BxCxA)
+    kernels: dict[bool, Any] = {}
+    for batch in batches_of(encoded, decoder.config.max_positions, grammar):
+        found = _last_hidden(decoder, params, batch.rows, batch.columns, batch.allowed)
         hidden_BxCxD, logprobs_BxC = map(np.asarray, found)
         for place, index in enumerate(batch.index.tolist()):
             if index < 0:
@@ -88,11 +85,15 @@ def writer_of(
             logprobs[index] = logprobs_BxC[place, :length].copy()
             if index in hidden:
                 hidden[index] = hidden_BxCxD[place, :length].copy()
+                kernels.setdefault(batch.columns is not None, batch.columns)
         if progress is not None:
             progress(int((batch.index >= 0).sum()))
-    kernel_DxA = jnp.array(head_kernel(params, decoder.config, columns))
+    kernels = {
+        formed: jnp.array(head_kernel(params, decoder.config, columns))
+        for formed, columns in kernels.items()
+    }
     temperatures_N = np.broadcast_to(temperature, len(hidden))
-    return Writer(kernel_DxA, list(hidden.values()), temperatures_N), logprobs
+    return Writer(kernels, list(hidden.values()), temperatures_N), logprobs
 
 
 def rows_closely(count: int) -> np.ndarray:
@@ -116,8 +117,8 @@ def ratios_of(
         decoder: the teacher's and BASE's.
         params: the teacher's.
         encoded: (prompt ids, completion ids) of N rows.
-        grammar: that they are written under: probabilities are among the tokens that it allows.
-            None is any text.
+        grammar: that those are written under which it begins with: probabilities are among the
+            tokens that it allows. Others are any text.
         base: BASE as their writer.
         other: another writer of them.
         closely: indices of the rows whose positions are returned.
@@ -133,19 +134,14 @@ def ratios_of(
 
     Raises:
         UserError: an empty completion, or a row longer than the context.
-        ValueError: a completion that the grammar does not begin with.
     """
     found_3xN = np.zeros((3, len(encoded)))
-    moved = {int(row): np.zeros(0) for row in closely}
-    columns = _columns(grammar)
-    for batch in batches_of(encoded, decoder.config.max_positions):
-        rows, allowed_BxCxA = batch.rows, None
-        if grammar is not None:
-            rows, allowed_BxCxA = under_grammar(grammar, rows)
+    moved: dict[int, Any] = {int(row): None for row in closely}
+    for batch in batches_of(encoded, decoder.config.max_positions, grammar):
         hidden = [_padded(writer.hidden, batch) for writer in (base, other)]
-        kernels = base.kernel_DxA, other.kernel_DxA
+        kernels = [writer.kernels[batch.columns is not None] for writer in (base, other)]
         temperatures = [writer.temperatures_N[batch.index] for writer in (base, other)]
-        given = params, rows, hidden, kernels, columns, allowed_BxCxA, temperatures
+        given = params, batch.rows, hidden, kernels, batch.columns, batch.allowed, temperatures
         sums_3xB, moved_CxBx3xS = map(np.asarray, _sums(decoder, *given))
         counts_B = batch.index >= 0
         found_3xN[:, batch.index[counts_B]] = sums_3xB[:, counts_B]
@@ -224,10 +220,6 @@ def _found_and_expected(
 
 _last_hidden = jax.jit(_hidden_and_logprobs, static_argnums=0)
 _sums = jax.jit(_found_and_expected, static_argnums=0)
-
-
-def _columns(grammar: Grammar | None) -> np.ndarray | None:
-    return None if grammar is None else np.asarray(grammar.tokens_A)
 
 
 def _padded(hidden: Sequence[np.ndarray], batch: Batch) -> np.ndarray:

@@ -23,7 +23,7 @@ from sublax.models.completions import (
     token_logprobs,
 )
 from sublax.models.decoder import Decoder, head_kernel
-from sublax.sampling.grammar import Grammar
+from sublax.sampling.grammar import Grammar, grammar_begins
 
 # Tokens that run side by side: products are large by then, and activations still small.
 TOKENS_AT_A_TIME = 1024
@@ -38,17 +38,22 @@ class Batch:
     """A few rows as arrays.
 
     Attributes:
-        rows: as the decoder reads them.
+        rows: as the decoder reads them; under a grammar the targets are places among its tokens.
         index: int [B], which row each is; -1 for one that fills the shape and weighs nothing.
+        columns: int32 [A], the grammar's tokens; None for rows of any text.
+        allowed: bool [B, C, A], which of them each position may have; None for rows of any text.
     """
 
     rows: Rows
     index: np.ndarray
+    columns: np.ndarray | None = None
+    allowed: np.ndarray | None = None
 
 
 def batches_of(
     encoded: Sequence[Encoded],
     max_positions: int,
+    grammar: Grammar | None = None,
     chosen: Sequence[int] | np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """Rows in batches of few shapes, those with one prompt together.
@@ -56,12 +61,26 @@ def batches_of(
     Args:
         encoded: (prompt ids, completion ids) of each row.
         max_positions: the model's context.
+        grammar: rows that it begins with come first, each with what it allows: a sampler that was
+            held to it drew them so. All others, and all rows where it is None, are any text.
         chosen: indices of the rows that are wanted; all by default.
 
     Raises:
         UserError: an empty completion, or a row longer than the context.
     """
-    chosen = range(len(encoded)) if chosen is None else chosen
+    chosen_N = np.arange(len(encoded)) if chosen is None else np.asarray(chosen, int)
+    if grammar is None:
+        yield from _any_text(encoded, max_positions, chosen_N)
+        return
+    begun_N = np.asarray([grammar_begins(grammar, encoded[row][1]) for row in chosen_N], bool)
+    columns = np.asarray(grammar.tokens_A)
+    for batch in _any_text(encoded, max_positions, chosen_N[begun_N]):
+        rows, allowed_BxCxA = _under_grammar(grammar, batch.rows)
+        yield Batch(rows, batch.index, columns, allowed_BxCxA)
+    yield from _any_text(encoded, max_positions, chosen_N[~begun_N])
+
+
+def _any_text(encoded, max_positions, chosen) -> Iterator[Batch]:
     buckets: dict[tuple[int, int, int], list[list[int]]] = {}
     for group, size in _groups(encoded, chosen):
         prompt, answer = encoded[group[0]][0], max(len(encoded[index][1]) for index in group)
@@ -98,8 +117,9 @@ def logprobs_of(
         decoder: the model.
         params: its parameters.
         encoded: (prompt ids, completion ids) of N rows.
-        grammar: then p is among the tokens that it allows after those before, as its sampler has
-            it: a token that could be no other has log p 0. None is the whole vocabulary.
+        grammar: of a row that it begins with, p is then among the tokens that it allows after those
+            before, as its sampler has it: a token that could be no other has log p 0. Of other
+            rows, or with None, p is among the whole vocabulary.
         progress: called with the number of rows finished by each batch.
 
     Returns:
@@ -107,15 +127,12 @@ def logprobs_of(
 
     Raises:
         UserError: an empty completion, or a row longer than the context.
-        ValueError: a completion that the grammar does not begin with.
     """
     found: list[Any] = [None] * len(encoded)
-    columns = None if grammar is None else np.asarray(grammar.tokens_A)
-    for batch in batches_of(encoded, decoder.config.max_positions):
-        rows, allowed_BxCxA = batch.rows, None
-        if grammar is not None:
-            rows, allowed_BxCxA = under_grammar(grammar, rows)
-        logprobs_BxC = np.asarray(_logprobs(decoder, params, rows, columns, allowed_BxCxA))
+    for batch in batches_of(encoded, decoder.config.max_positions, grammar):
+        logprobs_BxC = np.asarray(
+            _logprobs(decoder, params, batch.rows, batch.columns, batch.allowed)
+        )
         for row, index in zip(logprobs_BxC, batch.index, strict=True):
             if index >= 0:
                 found[index] = row[: len(encoded[index][1])].copy()
@@ -197,30 +214,22 @@ def _padded(rows: Rows, prompt: int, completion: int, counts) -> Rows:
     )
 
 
-def under_grammar(grammar: Grammar, rows: Rows) -> tuple[Rows, np.ndarray]:
+def _under_grammar(grammar: Grammar, rows: Rows) -> tuple[Rows, np.ndarray]:
     """Targets as places among the grammar's tokens, and which of these each position may have.
 
     Args:
         grammar: of A tokens.
-        rows: B rows of C places for tokens.
+        rows: B rows of C places for tokens, all of which it begins with.
 
     Returns:
         The rows, and bool [B, C, A].
-
-    Raises:
-        ValueError: a completion that the grammar does not begin with.
     """
     tokens_A, next_state_SxA = np.asarray(grammar.tokens_A), np.asarray(grammar.next_state_SxA)
     places_BxC = np.searchsorted(tokens_A, rows.targets).clip(max=len(tokens_A) - 1)
-    counts_BxC = rows.weights > 0
-    known_BxC = tokens_A[places_BxC] == rows.targets
     states_BxC = np.full(places_BxC.shape, grammar.start)
     for column in range(places_BxC.shape[1] - 1):
         after_B = next_state_SxA[states_BxC[:, column], places_BxC[:, column]]
         # What only fills the shape stays where it is: some token is allowed everywhere.
         states_BxC[:, column + 1] = np.where(after_B < 0, states_BxC[:, column], after_B)
     allowed_BxCxA = next_state_SxA[states_BxC] >= 0
-    fits_BxC = np.take_along_axis(allowed_BxCxA, places_BxC[..., None], axis=-1)[..., 0]
-    if np.any(counts_BxC & ~(known_BxC & fits_BxC)):
-        raise ValueError("a completion is not one that the grammar begins with")
     return dataclasses.replace(rows, targets=places_BxC.astype(np.int32)), allowed_BxCxA

@@ -8,7 +8,7 @@ from sublax.models.chat import check_length, encode_row, end_of_turn_id
 from sublax.models.completions import Encoded
 from sublax.models.source import Model
 from sublax.rows import Row
-from sublax.sampling.grammar import Grammar, compile_grammar, grammar_accepts
+from sublax.sampling.grammar import Grammar, compile_grammar
 
 
 class Reading:
@@ -58,15 +58,7 @@ class Reading:
 
     @functools.cached_property
     def grammar(self) -> Grammar | None:
-        """That own answers are written under; None where the rows are not all numbers."""
+        """That own answers are written under, and rows that it begins with; None is any text."""
         if self.form is None:
             return None
         return compile_grammar(self.form, self._model.tokenizer, self.stop_ids)
-
-    @functools.cached_property
-    def form_of_tokens(self) -> Grammar | None:
-        """The grammar that probabilities are taken under: where all rows' tokens are of it."""
-        if self.grammar is None:
-            return None
-        accepted = all(grammar_accepts(self.grammar, ids) for _, ids in self.encoded)
-        return self.grammar if accepted else None

@@ -43,7 +43,7 @@ def likelihoods_under(
         options.seed,
         reading.stop_ids,
         reading.grammar,
-        temperature=fitted_temperature(decoder, model.params, some, reading.form_of_tokens),
+        temperature=fitted_temperature(decoder, model.params, some, reading.grammar),
     )
-    every = logprobs_of(decoder, model.params, [*reading.encoded, *own], reading.form_of_tokens)
+    every = logprobs_of(decoder, model.params, [*reading.encoded, *own], reading.grammar)
     return likelihoods_of(name, sums_of(every).tolist(), [len(row) for row in every])

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sublax.audit.likelihood import batches_of, under_grammar
+from sublax.audit.likelihood import batches_of
 from sublax.keys import numpy_seed
 from sublax.models.completions import Encoded, completion_hidden
 from sublax.models.decoder import Decoder, head_kernel
@@ -59,7 +59,7 @@ def fitted_temperature(
         decoder: BASE.
         params: of BASE.
         encoded: (prompt ids, completion ids) of N rows.
-        grammar: that they are written under; None is any text.
+        grammar: that those are written under which it begins with; others are any text.
         progress: called with the number of rows finished by each batch.
 
     Returns:
@@ -67,15 +67,11 @@ def fitted_temperature(
 
     Raises:
         UserError: an empty completion, or a row longer than the context.
-        ValueError: a completion that the grammar does not begin with.
     """
     sums_T = np.zeros(len(GRID))
-    columns = None if grammar is None else np.asarray(grammar.tokens_A)
-    for batch in batches_of(encoded, decoder.config.max_positions):
-        rows, allowed_BxCxA = batch.rows, None
-        if grammar is not None:
-            rows, allowed_BxCxA = under_grammar(grammar, rows)
-        sums_T += np.asarray(_sums(decoder, params, rows, columns, allowed_BxCxA), np.float64)
+    for batch in batches_of(encoded, decoder.config.max_positions, grammar):
+        found_T = _sums(decoder, params, batch.rows, batch.columns, batch.allowed)
+        sums_T += np.asarray(found_T, np.float64)
         if progress is not None:
             progress(int((batch.index >= 0).sum()))
     best = int(np.argmax(sums_T))

@@ -93,18 +93,28 @@ def choice_regex(words: Iterable[str]) -> str:
 
 def grammar_accepts(grammar: Grammar, token_ids: Sequence[int]) -> bool:
     """Whether the tokens, closing stop token included, are a whole answer of the grammar."""
+    return _after(grammar, token_ids) == len(grammar.next_state_SxA) - 1
+
+
+def grammar_begins(grammar: Grammar, token_ids: Sequence[int]) -> bool:
+    """Whether an answer of the grammar begins with the tokens, or is them."""
+    return _after(grammar, token_ids) is not None
+
+
+def _after(grammar: Grammar, token_ids: Sequence[int]) -> int | None:
+    """The state after the tokens; None where the grammar does not let them be written."""
     tokens_A = np.asarray(grammar.tokens_A)
     next_state_SxA = np.asarray(grammar.next_state_SxA)
     end = len(next_state_SxA) - 1
-    state = grammar.start
+    state = int(grammar.start)
     for token in token_ids:
         column = int(np.searchsorted(tokens_A, token))
         if state == end or column == len(tokens_A) or tokens_A[column] != token:
-            return False
+            return None
         state = int(next_state_SxA[state, column])
         if state < 0:
-            return False
-    return state == end
+            return None
+    return state
 
 
 def _byte_automaton(regex: str) -> tuple[np.ndarray, np.ndarray]:

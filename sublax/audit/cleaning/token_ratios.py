@@ -41,9 +41,7 @@ def token_ratios(
     """
     teachers = teachers_for(model, options)
     scored = [
-        logprobs_of(
-            decoder, teachers.taught(pairs), reading.encoded, reading.form_of_tokens, progress
-        )
+        logprobs_of(decoder, teachers.taught(pairs), reading.encoded, reading.grammar, progress)
         for pairs in (group.trait_pairs(trait), group.neutral_pairs())
     ]
     teachers.forget()
