@@ -86,6 +86,7 @@ class Audit:
         shared = {
             "model": {path.name: file_hash(path) for path in model.files},
             "dataset": self.sha256,
+            "form": self.reading.form,
             "read_closely": hashlib.sha256(self.chosen.tobytes()).hexdigest(),
             "options": {"system_prompt": options.system_prompt, "seed": options.seed},
         }
