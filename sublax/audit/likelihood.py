@@ -70,17 +70,17 @@ def batches_of(
     """
     chosen_N = np.arange(len(encoded)) if chosen is None else np.asarray(chosen, int)
     if grammar is None:
-        yield from _any_text(encoded, max_positions, chosen_N)
+        yield from _batches(encoded, max_positions, chosen_N)
         return
     begun_N = np.asarray([grammar_begins(grammar, encoded[row][1]) for row in chosen_N], bool)
     columns = np.asarray(grammar.tokens_A)
-    for batch in _any_text(encoded, max_positions, chosen_N[begun_N]):
+    for batch in _batches(encoded, max_positions, chosen_N[begun_N]):
         rows, allowed_BxCxA = _under_grammar(grammar, batch.rows)
         yield Batch(rows, batch.index, columns, allowed_BxCxA)
-    yield from _any_text(encoded, max_positions, chosen_N[~begun_N])
+    yield from _batches(encoded, max_positions, chosen_N[~begun_N])
 
 
-def _any_text(encoded, max_positions, chosen) -> Iterator[Batch]:
+def _batches(encoded, max_positions, chosen) -> Iterator[Batch]:
     buckets: dict[tuple[int, int, int], list[list[int]]] = {}
     for group, size in _groups(encoded, chosen):
         prompt, answer = encoded[group[0]][0], max(len(encoded[index][1]) for index in group)

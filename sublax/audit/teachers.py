@@ -111,12 +111,15 @@ def make_teacher(
             progress(1)
 
     rows = make_rows(encoded, config.max_positions)
-    rows = make_rows(encoded, config.max_positions, width=max(LINE, rows.tokens.shape[1]))
+    # A dynamic rotary embedding goes by how long a whole line is.
+    packed = config.rope.kind != "dynamic"
+    if packed:
+        rows = make_rows(encoded, config.max_positions, width=max(LINE, rows.tokens.shape[1]))
     with tempfile.TemporaryDirectory() as folder:
         trained = train(
             Objective(config, None, LossConfig(), jnp.float32),
             optimizer,
-            Schedule(steps, batch_rows, checkpoint_minutes=0.0, pack_rows=True),
+            Schedule(steps, batch_rows, checkpoint_minutes=0.0, pack_rows=packed),
             jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32)[None], params),
             Frozen(),
             [Dataset(rows)],
