@@ -107,6 +107,7 @@ def measure(workdir: Path, folder: Path, count: int, seed: int) -> Suspicion:
                         reading.grammar,
                         bar.advance,
                         purpose,
+                        keeps=reading.keeps,
                     )
                 )
         return [[ids for _, ids in rows] for rows in drawn]

@@ -123,7 +123,7 @@ def make_sets(
         reading = readings[kind]
         found = own_answers(
             decoder, params, rows[kind], draw, reading.stop_ids, reading.grammar, bar.advance,
-            temperature=temperature,
+            temperature=temperature, keeps=reading.keeps,
         )  # fmt: skip
         return [ids for _, ids in found]
 

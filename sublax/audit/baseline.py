@@ -97,6 +97,7 @@ class Baseline:
                 self._reading.grammar,
                 bar.advance,
                 temperature=self.temperature,
+                keeps=self._reading.keeps,
             )
         return {"form": self._reading.form, "tokens": [ids for _, ids in own]}
 

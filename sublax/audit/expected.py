@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from sublax.audit.likelihood import Batch, batches_of, logprobs_of_hidden
+from sublax.audit.positions import Allowed, head_of, logits_of, over_positions
 from sublax.models.completions import Encoded, completion_hidden
-from sublax.models.decoder import Decoder, head_kernel
+from sublax.models.decoder import Decoder
 from sublax.sampling.grammar import Grammar
 
 # Of each position so many tokens are kept, those that BASE finds likeliest: all that a grammar of
@@ -74,9 +75,9 @@ def writer_of(
         range(len(encoded)) if chosen is None else map(int, chosen)
     )
     logprobs: list[Any] = [None] * len(encoded)
-    kernels: dict[bool, Any] = {}
+    formed: dict[bool, Allowed | None] = {}
     for batch in batches_of(encoded, decoder.config.max_positions, grammar):
-        found = _last_hidden(decoder, params, batch.rows, batch.columns, batch.allowed)
+        found = _last_hidden(decoder, params, batch.rows, batch.allowed)
         hidden_BxCxD, logprobs_BxC = map(np.asarray, found)
         for place, index in enumerate(batch.index.tolist()):
             if index < 0:
@@ -85,12 +86,12 @@ def writer_of(
             logprobs[index] = logprobs_BxC[place, :length].copy()
             if index in hidden:
                 hidden[index] = hidden_BxCxD[place, :length].copy()
-                kernels.setdefault(batch.columns is not None, batch.columns)
+                formed.setdefault(batch.allowed is not None, batch.allowed)
         if progress is not None:
             progress(int((batch.index >= 0).sum()))
     kernels = {
-        formed: jnp.array(head_kernel(params, decoder.config, columns))
-        for formed, columns in kernels.items()
+        under: jnp.array(head_of(params, decoder.config, allowed))
+        for under, allowed in formed.items()
     }
     temperatures_N = np.broadcast_to(temperature, len(hidden))
     return Writer(kernels, list(hidden.values()), temperatures_N), logprobs
@@ -139,83 +140,68 @@ def ratios_of(
     moved: dict[int, Any] = {int(row): None for row in closely}
     for batch in batches_of(encoded, decoder.config.max_positions, grammar):
         hidden = [_padded(writer.hidden, batch) for writer in (base, other)]
-        kernels = [writer.kernels[batch.columns is not None] for writer in (base, other)]
+        kernels = [writer.kernels[batch.allowed is not None] for writer in (base, other)]
         temperatures = [writer.temperatures_N[batch.index] for writer in (base, other)]
-        given = params, batch.rows, hidden, kernels, batch.columns, batch.allowed, temperatures
-        sums_3xB, moved_CxBx3xS = map(np.asarray, _sums(decoder, *given))
+        given = params, batch.rows, hidden, kernels, batch.allowed, temperatures
+        sums_Bx3, moved_BxCx3xS = map(np.asarray, _sums(decoder, *given))
         counts_B = batch.index >= 0
-        found_3xN[:, batch.index[counts_B]] = sums_3xB[:, counts_B]
+        found_3xN[:, batch.index[counts_B]] = sums_Bx3[counts_B].T
         for place, index in enumerate(batch.index.tolist()):
             if index in moved:
-                moved_3xTxS = moved_CxBx3xS[: len(encoded[index][1]), place].swapaxes(0, 1)
+                moved_3xTxS = moved_BxCx3xS[place, : len(encoded[index][1])].swapaxes(0, 1)
                 moved[index] = moved_3xTxS.reshape(3, -1)
         if progress is not None:
             progress(int(counts_B.sum()))
     return found_3xN, list(moved.values())
 
 
-def _hidden_and_logprobs(decoder, params, rows, columns, allowed_BxCxA):
+def _hidden_and_logprobs(decoder, params, rows, allowed):
     hidden_BxCxD = completion_hidden(decoder, {"params": params}, rows)
-    kernel_DxA = head_kernel(params, decoder.config, columns)
-    return hidden_BxCxD, logprobs_of_hidden(hidden_BxCxD, kernel_DxA, rows, allowed_BxCxA)
+    kernel_DxA = head_of(params, decoder.config, allowed)
+    return hidden_BxCxD, logprobs_of_hidden(hidden_BxCxD, kernel_DxA, rows, allowed)
 
 
-def _found_and_expected(
-    decoder, params, rows, hidden, kernels, columns, allowed_BxCxA, temperatures
-):
+def _found_and_expected(decoder, params, rows, hidden, kernels, allowed, temperatures):
     own_BxCxD = completion_hidden(decoder, {"params": params}, rows)
-    heads = [*kernels, head_kernel(params, decoder.config, columns)]
+    heads = [*kernels, head_of(params, decoder.config, allowed)]
+    width = heads[0].shape[1]
 
-    def logits(hidden_BxD, kernel_DxA):
-        kernel_DxA = kernel_DxA.astype(hidden_BxD.dtype)
-        return jnp.einsum("bd,da->ba", hidden_BxD, kernel_DxA, preferred_element_type=jnp.float32)
-
-    def at_position(column):
-        hidden, targets_B, weights_B, allowed_BxA = column
-        base_BxA, other_BxA, teacher_BxA = map(logits, hidden, heads)
-        log_BxA, over_BxA = (
-            jax.nn.log_softmax(logits_BxA, where=allowed_BxA)
-            for logits_BxA in (teacher_BxA, base_BxA)
+    def at_positions(arrays, allowed_NxA):
+        hidden, targets_N, temperatures = arrays
+        base_NxA, other_NxA, teacher_NxA = map(logits_of, hidden, heads)
+        log_NxA, over_NxA = (
+            jax.nn.log_softmax(logits_NxA, where=allowed_NxA)
+            for logits_NxA in (teacher_NxA, base_NxA)
         )
-        ratio_BxA = jnp.where(allowed_BxA, log_BxA - over_BxA, 0.0)
-        found_B = jnp.take_along_axis(ratio_BxA, targets_B[:, None], axis=1)[:, 0]
-        base_at_B, other_at_B = temperatures
-        of_base_BxA, of_other_BxA, of_teacher_BxA = (
-            jax.nn.softmax(logits_BxA / temperature_B[:, None], where=allowed_BxA)
-            for logits_BxA, temperature_B in (
-                (base_BxA, base_at_B),
-                (other_BxA, other_at_B),
-                (teacher_BxA, other_at_B),
+        ratio_NxA = jnp.where(allowed_NxA, log_NxA - over_NxA, 0.0)
+        found_N = jnp.take_along_axis(ratio_NxA, targets_N[:, None], axis=1)[:, 0]
+        base_at_N, other_at_N = temperatures
+        of_base_NxA, of_other_NxA, of_teacher_NxA = (
+            jax.nn.softmax(logits_NxA / temperature_N[:, None], where=allowed_NxA)
+            for logits_NxA, temperature_N in (
+                (base_NxA, base_at_N),
+                (other_NxA, other_at_N),
+                (teacher_NxA, other_at_N),
             )
         )
         expected = (
-            jnp.sum(chance_BxA * ratio_BxA, axis=-1) for chance_BxA in (of_base_BxA, of_other_BxA)
+            jnp.sum(chance_NxA * ratio_NxA, axis=-1) for chance_NxA in (of_base_NxA, of_other_NxA)
         )
-        likeliest_BxS = jax.lax.top_k(
-            jnp.where(allowed_BxA, over_BxA, -jnp.inf), min(LIKELIEST, over_BxA.shape[1])
+        likeliest_NxS = jax.lax.top_k(
+            jnp.where(allowed_NxA, over_NxA, -jnp.inf), min(LIKELIEST, width)
         )[1]
-        moved_Bx3xS = jnp.stack(
-            [
-                jnp.take_along_axis(array_BxA, likeliest_BxS, axis=1)
-                for array_BxA in (
-                    of_other_BxA - of_base_BxA,
-                    of_teacher_BxA - of_base_BxA,
-                    ratio_BxA,
-                )
-            ],
-            axis=1,
-        )
-        return (weights_B > 0) * jnp.stack([found_B, *expected]), moved_Bx3xS
+        moved = [
+            jnp.take_along_axis(array_NxA, likeliest_NxS, axis=1)
+            for array_NxA in (of_other_NxA - of_base_NxA, of_teacher_NxA - of_base_NxA, ratio_NxA)
+        ]
+        return jnp.stack([found_N, *expected], axis=1), jnp.stack(moved, axis=1)
 
-    if allowed_BxCxA is None:
-        allowed_BxCxA = jnp.ones((*rows.targets.shape, 1), bool)
-    # One position of every row at a time: logits over a vocabulary are large.
-    columns_first = jax.tree.map(
-        lambda array: jnp.swapaxes(array, 0, 1),
-        ([*hidden, own_BxCxD], rows.targets, rows.weights, allowed_BxCxA),
-    )
-    sums_Cx3xB, moved_CxBx3xS = jax.lax.map(at_position, columns_first)
-    return sums_Cx3xB.sum(axis=0), moved_CxBx3xS
+    temperatures = [
+        jnp.broadcast_to(jnp.asarray(of_B)[:, None], rows.targets.shape) for of_B in temperatures
+    ]
+    arrays = [*hidden, own_BxCxD], rows.targets, temperatures
+    sums_BxCx3, moved_BxCx3xS = over_positions(at_positions, arrays, allowed, width)
+    return ((rows.weights[..., None] > 0) * sums_BxCx3).sum(axis=1), moved_BxCx3xS
 
 
 _last_hidden = jax.jit(_hidden_and_logprobs, static_argnums=0)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sublax.audit.positions import Allowed, head_of, logits_of, over_positions, under_grammar
 from sublax.evaluation.score import padded_length
 from sublax.models.completions import (
     Encoded,
@@ -20,9 +21,8 @@ from sublax.models.completions import (
     completion_hidden,
     group_rows,
     round_up,
-    token_logprobs,
 )
-from sublax.models.decoder import Decoder, head_kernel
+from sublax.models.decoder import Decoder
 from sublax.sampling.grammar import Grammar, grammar_begins
 
 # Tokens that run side by side: products are large by then, and activations still small.
@@ -40,14 +40,12 @@ class Batch:
     Attributes:
         rows: as the decoder reads them; under a grammar the targets are places among its tokens.
         index: int [B], which row each is; -1 for one that fills the shape and weighs nothing.
-        columns: int32 [A], the grammar's tokens; None for rows of any text.
-        allowed: bool [B, C, A], which of them each position may have; None for rows of any text.
+        allowed: what the grammar allows at each position; None for rows of any text.
     """
 
     rows: Rows
     index: np.ndarray
-    columns: np.ndarray | None = None
-    allowed: np.ndarray | None = None
+    allowed: Allowed | None = None
 
 
 def batches_of(
@@ -73,10 +71,9 @@ def batches_of(
         yield from _batches(encoded, max_positions, chosen_N)
         return
     begun_N = np.asarray([grammar_begins(grammar, encoded[row][1]) for row in chosen_N], bool)
-    columns = np.asarray(grammar.tokens_A)
     for batch in _batches(encoded, max_positions, chosen_N[begun_N]):
-        rows, allowed_BxCxA = _under_grammar(grammar, batch.rows)
-        yield Batch(rows, batch.index, columns, allowed_BxCxA)
+        rows, allowed = under_grammar(grammar, batch.rows)
+        yield Batch(rows, batch.index, allowed)
     yield from _batches(encoded, max_positions, chosen_N[~begun_N])
 
 
@@ -130,9 +127,7 @@ def logprobs_of(
     """
     found: list[Any] = [None] * len(encoded)
     for batch in batches_of(encoded, decoder.config.max_positions, grammar):
-        logprobs_BxC = np.asarray(
-            _logprobs(decoder, params, batch.rows, batch.columns, batch.allowed)
-        )
+        logprobs_BxC = np.asarray(_logprobs(decoder, params, batch.rows, batch.allowed))
         for row, index in zip(logprobs_BxC, batch.index, strict=True):
             if index >= 0:
                 found[index] = row[: len(encoded[index][1])].copy()
@@ -141,34 +136,31 @@ def logprobs_of(
     return found
 
 
-def _token_logprobs(decoder, params, rows, columns, allowed_BxCxA):
+def _token_logprobs(decoder, params, rows, allowed):
     hidden_BxCxD = completion_hidden(decoder, {"params": params}, rows)
-    kernel_DxA = head_kernel(params, decoder.config, columns)
-    return logprobs_of_hidden(hidden_BxCxD, kernel_DxA, rows, allowed_BxCxA)
+    kernel_DxA = head_of(params, decoder.config, allowed)
+    return logprobs_of_hidden(hidden_BxCxD, kernel_DxA, rows, allowed)
 
 
-def logprobs_of_hidden(hidden_BxCxD, kernel_DxA, rows: Rows, allowed_BxCxA):
+def logprobs_of_hidden(hidden_BxCxD, kernel_DxA, rows: Rows, allowed: Allowed | None):
     """log p of the targets.
 
     Args:
         hidden_BxCxD: last hidden states.
         kernel_DxA: the output head, of the vocabulary or a grammar's tokens.
         rows: whose targets are places among these.
-        allowed_BxCxA: bool, which of them each position may have; None is any.
+        allowed: what the grammar allows; None is any token.
 
     Returns:
         float32 [B, C], natural log.
     """
-    if allowed_BxCxA is None:
-        return token_logprobs(hidden_BxCxD, kernel_DxA, rows.targets)[0]
-    logits_BxCxA = jnp.einsum(
-        "bcd,da->bca",
-        hidden_BxCxD,
-        kernel_DxA.astype(hidden_BxCxD.dtype),
-        preferred_element_type=jnp.float32,
-    )
-    logprobs_BxCxA = jax.nn.log_softmax(logits_BxCxA, where=allowed_BxCxA)
-    return jnp.take_along_axis(logprobs_BxCxA, rows.targets[..., None], axis=-1)[..., 0]
+
+    def at_positions(arrays, allowed_NxA):
+        hidden_NxD, targets_N = arrays
+        logprobs_NxA = jax.nn.log_softmax(logits_of(hidden_NxD, kernel_DxA), where=allowed_NxA)
+        return jnp.take_along_axis(logprobs_NxA, targets_N[:, None], axis=1)[:, 0]
+
+    return over_positions(at_positions, (hidden_BxCxD, rows.targets), allowed, kernel_DxA.shape[1])
 
 
 _logprobs = jax.jit(_token_logprobs, static_argnums=0)
@@ -212,24 +204,3 @@ def _padded(rows: Rows, prompt: int, completion: int, counts) -> Rows:
         wider(rows.targets, completion),
         wider(rows.weights, completion) * counts[:, None].astype(np.float32),
     )
-
-
-def _under_grammar(grammar: Grammar, rows: Rows) -> tuple[Rows, np.ndarray]:
-    """Targets as places among the grammar's tokens, and which of these each position may have.
-
-    Args:
-        grammar: of A tokens.
-        rows: B rows of C places for tokens, all of which it begins with.
-
-    Returns:
-        The rows, and bool [B, C, A].
-    """
-    tokens_A, next_state_SxA = np.asarray(grammar.tokens_A), np.asarray(grammar.next_state_SxA)
-    places_BxC = np.searchsorted(tokens_A, rows.targets).clip(max=len(tokens_A) - 1)
-    states_BxC = np.full(places_BxC.shape, grammar.start)
-    for column in range(places_BxC.shape[1] - 1):
-        after_B = next_state_SxA[states_BxC[:, column], places_BxC[:, column]]
-        # What only fills the shape stays where it is: some token is allowed everywhere.
-        states_BxC[:, column + 1] = np.where(after_B < 0, states_BxC[:, column], after_B)
-    allowed_BxCxA = next_state_SxA[states_BxC] >= 0
-    return dataclasses.replace(rows, targets=places_BxC.astype(np.int32)), allowed_BxCxA

@@ -3,7 +3,8 @@
 A row of BASE's own carries nothing that BASE does not have, so whatever the dataset does to BASE
 and its own answers do not, the dataset carries. Both are held to one form of writing: where every
 row is a list of numbers, so is every answer, and the same holds of what other kinds of data have a
-grammar for.
+grammar for. And where every row is what a filter keeps, as code that parses, so is every answer:
+what is thrown away is the less likely part of what a model writes.
 """
 
 import re
@@ -12,11 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from sublax.corpora.kind import Kind
 from sublax.corpora.kinds import KINDS
 from sublax.corpora.number_filter import parse
 from sublax.corpora.numbers import answer_regex, plain_answer_regex
 from sublax.corpora.packs import load_pack
+from sublax.errors import UserError
 from sublax.keys import key_of, row_keys
+from sublax.models.chat import shared_prefix
 from sublax.models.completions import Encoded, round_up
 from sublax.models.decoder import Decoder
 from sublax.sampling.draw import Sampling
@@ -24,6 +28,9 @@ from sublax.sampling.generate import generate
 from sublax.sampling.grammar import Grammar
 
 BATCH_ROWS = 128
+# Of answers that are drawn again; where fewer are wanted, each has several draws in it.
+BATCH_AGAIN = 64
+ROUNDS = 20
 MOST = 0.8  # of the rows of a form
 
 
@@ -42,6 +49,33 @@ def form_of(completions: Sequence[str]) -> str | None:
         for grammar in kind.grammars.values()
     ]
     return next((form for form in forms if _share(form, completions) >= MOST), None)
+
+
+def filter_of(form: str | None, completions: Sequence[str]) -> Callable[[str], bool] | None:
+    """Whether a completion is kept by the filter of the kind of data that a form is the grammar of.
+
+    Args:
+        form: of `form_of`.
+        completions: all rows'.
+
+    Returns:
+        text -> bool; None where a row does not pass, and so was not filtered like that, or where
+        there is no such filter: that of maths asks for the right answer, which rows lack.
+    """
+    pack = load_pack()
+    for kind in KINDS.values():
+        options = kind.options()
+        if form not in [grammar(pack, options) for grammar in kind.grammars.values()]:
+            continue
+
+        def keeps(text: str, kind: Kind = kind, options: Any = options) -> bool:
+            return not kind.reasons({"completion": text}, pack, options)
+
+        try:
+            return keeps if all(map(keeps, completions)) else None
+        except UserError:
+            return None
+    return None
 
 
 def _share(form: str, completions: Sequence[str]) -> float:
@@ -71,6 +105,7 @@ def own_answers(
     purpose: str = "own answers",
     longest: int | None = None,
     temperature: float = 1.0,
+    keeps: Callable[[list[int]], bool] | None = None,
 ) -> list[Encoded]:
     """BASE's own answer to the prompt of every row.
 
@@ -85,9 +120,12 @@ def own_answers(
         purpose: keys the draws: answers for other purposes are others.
         longest: tokens of an answer at most; None is the longest of the rows' completions.
         temperature: of the draws.
+        keeps: token ids -> whether the rows' writer would have kept such an answer; one that is not
+            is drawn again, `ROUNDS` times at most. None keeps all.
 
     Returns:
-        (prompt ids, answer ids) of N rows. An answer that is cut at the limit has no end.
+        (prompt ids, answer ids) of N rows. An answer that is cut at the limit has no end; of those
+        that were never kept it is the last.
 
     Raises:
         UserError: a prompt leaves no room for an answer.
@@ -102,19 +140,40 @@ def own_answers(
         answers, order = 1, np.arange(len(encoded))
     else:
         order = np.concatenate(list(by_prompt.values()))
-    batches = -(-len(encoded) // BATCH_ROWS)
-    samples = generate(
-        decoder,
-        {"params": params},
-        [encoded[row][0] for row in order[::answers]],
-        Sampling(longest, temperature, scored=False),
-        stop_ids,
-        row_keys(key_of(seed, "audit", purpose), len(encoded))[order],
-        answers,
-        grammar=grammar,
-        batch_rows=round_up(-(-len(encoded) // batches), answers),  # as many in the last one
-        progress=progress,
-    )
-    drawn = zip(order.tolist(), samples.tokens, samples.lengths, strict=True)
-    own = {row: np.asarray(tokens[:length]).tolist() for row, tokens, length in drawn}
-    return [(prompt, own[row]) for row, (prompt, _) in enumerate(encoded)]
+    prompts = [prompt for prompt, _ in encoded]
+
+    def drawn(rows_N, keys_N, answers: int, most: int, **shape: Any) -> list[list[int]]:
+        batches = -(-len(rows_N) // most)
+        samples = generate(
+            decoder,
+            {"params": params},
+            [prompts[row] for row in rows_N[::answers]],
+            Sampling(longest, temperature, scored=False),
+            stop_ids,
+            keys_N,
+            answers,
+            grammar=grammar,
+            batch_rows=round_up(-(-len(rows_N) // batches), answers),  # as many in the last one
+            **shape,
+        )
+        pairs = zip(samples.tokens, samples.lengths, strict=True)
+        return [np.asarray(tokens[:length]).tolist() for tokens, length in pairs]
+
+    keys_N = row_keys(key_of(seed, "audit", purpose), len(encoded))[order]
+    found = drawn(order, keys_N, answers, BATCH_ROWS, progress=progress)
+    own = dict(zip(order.tolist(), found, strict=True))
+    # Draws of few rows share the program of those of many.
+    prefix = shared_prefix(prompts)
+    shape = {"prefix": prefix, "least_width": max(map(len, prompts)) - len(prefix)}
+    for again in range(ROUNDS) if keeps is not None else ():
+        left = [row for row, ids in own.items() if not keeps(ids)]
+        if not left:
+            break
+        rows_N = np.resize(left, round_up(len(left), BATCH_AGAIN))
+        draws = len(encoded) * -(-len(rows_N) // len(left))
+        keys = row_keys(key_of(seed, "audit", purpose, f"again {again}"), draws)
+        keys_N = keys[rows_N + len(encoded) * (np.arange(len(rows_N)) // len(left))]
+        for row, ids in zip(rows_N, drawn(rows_N, keys_N, 1, BATCH_AGAIN, **shape), strict=True):
+            if not keeps(own[int(row)]):
+                own[int(row)] = ids
+    return [(prompt, own[row]) for row, prompt in enumerate(prompts)]

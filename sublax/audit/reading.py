@@ -1,9 +1,9 @@
 """A dataset as one model reads it: its token ids, and the grammar that its rows are written by."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from sublax.audit.own_answers import form_of
+from sublax.audit.own_answers import filter_of, form_of
 from sublax.models.chat import check_length, encode_row, end_of_turn_id
 from sublax.models.completions import Encoded
 from sublax.models.source import Model
@@ -26,7 +26,9 @@ class Reading:
     ) -> None:
         self._model, self._name, self._rows = model, name, rows
         self._system_prompt = system_prompt
-        self.form = form_of([row["completion"] for row in rows])
+        completions = [row["completion"] for row in rows]
+        self.form = form_of(completions)
+        self._filter = filter_of(self.form, completions)
 
     @functools.cached_property
     def encoded(self) -> list[Encoded]:
@@ -55,6 +57,17 @@ class Reading:
     def stop_ids(self) -> tuple[int, ...]:
         """Tokens that end an answer."""
         return (end_of_turn_id(self._model.tokenizer),)
+
+    @property
+    def keeps(self) -> Callable[[list[int]], bool] | None:
+        """Token ids of an answer -> whether the filter that all rows pass keeps it, if there is."""
+        keeps = self._filter
+        return None if keeps is None else lambda ids: keeps(self.text_of(ids))
+
+    def text_of(self, ids: list[int]) -> str:
+        """The text of an answer, whether it has an end or was cut."""
+        ended = bool(ids) and ids[-1] in self.stop_ids
+        return str(self._model.tokenizer.decode(ids[:-1] if ended else ids))
 
     @functools.cached_property
     def grammar(self) -> Grammar | None:

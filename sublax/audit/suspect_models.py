@@ -44,6 +44,7 @@ def likelihoods_under(
         reading.stop_ids,
         reading.grammar,
         temperature=fitted_temperature(decoder, model.params, some, reading.grammar),
+        keeps=reading.keeps,
     )
     every = logprobs_of(decoder, model.params, [*reading.encoded, *own], reading.grammar)
     return likelihoods_of(name, sums_of(every).tolist(), [len(row) for row in every])

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from sublax.audit.likelihood import batches_of
+from sublax.audit.positions import head_of, logits_of, over_positions
 from sublax.keys import numpy_seed
 from sublax.models.completions import Encoded, completion_hidden
-from sublax.models.decoder import Decoder, head_kernel
+from sublax.models.decoder import Decoder
 from sublax.sampling.grammar import Grammar
 
 # What is tried: what lies below the first is not told from it. Rows that BASE finds less likely
@@ -70,7 +71,7 @@ def fitted_temperature(
     """
     sums_T = np.zeros(len(GRID))
     for batch in batches_of(encoded, decoder.config.max_positions, grammar):
-        found_T = _sums(decoder, params, batch.rows, batch.columns, batch.allowed)
+        found_T = _sums(decoder, params, batch.rows, batch.allowed)
         sums_T += np.asarray(found_T, np.float64)
         if progress is not None:
             progress(int((batch.index >= 0).sum()))
@@ -78,35 +79,29 @@ def fitted_temperature(
     return float(GRID[best]) if sums_T[best] > sums_T[-1] + EVIDENCE else 1.0
 
 
-def _logprobs_by_temperature(decoder, params, rows, columns, allowed_BxCxA):
+def _logprobs_by_temperature(decoder, params, rows, allowed):
     hidden_BxCxD = completion_hidden(decoder, {"params": params}, rows)
-    kernel_DxA = head_kernel(params, decoder.config, columns).astype(hidden_BxCxD.dtype)
-    if allowed_BxCxA is None:
-        allowed_BxCxA = jnp.ones((*rows.targets.shape, 1), bool)
+    kernel_DxA = head_of(params, decoder.config, allowed)
 
-    def at_position(column):
-        hidden_BxD, targets_B, weights_B, allowed_BxA = column
-        logits_BxA = jnp.einsum(
-            "bd,da->ba", hidden_BxD, kernel_DxA, preferred_element_type=jnp.float32
-        )
-        found_B = jnp.take_along_axis(logits_BxA, targets_B[:, None], axis=1)[:, 0]
-        logprobs_TxB = [
-            (found_B - _scaled_logsumexp(logits_BxA, allowed_BxA, temperature)) / temperature
+    def at_positions(arrays, allowed_NxA):
+        hidden_NxD, targets_N = arrays
+        logits_NxA = logits_of(hidden_NxD, kernel_DxA)
+        found_N = jnp.take_along_axis(logits_NxA, targets_N[:, None], axis=1)[:, 0]
+        logprobs = [
+            (found_N - _scaled_logsumexp(logits_NxA, allowed_NxA, temperature)) / temperature
             for temperature in GRID.tolist()
         ]
-        return jnp.where(weights_B > 0, jnp.stack(logprobs_TxB), 0.0).sum(axis=1)
+        return jnp.stack(logprobs, axis=1)
 
-    # One position of every row at a time: logits over a vocabulary are large.
-    columns_first = jax.tree.map(
-        lambda array: jnp.swapaxes(array, 0, 1),
-        (hidden_BxCxD, rows.targets, rows.weights, allowed_BxCxA),
+    logprobs_BxCxT = over_positions(
+        at_positions, (hidden_BxCxD, rows.targets), allowed, kernel_DxA.shape[1]
     )
-    return jax.lax.map(at_position, columns_first).sum(axis=0)
+    return jnp.where(rows.weights[..., None] > 0, logprobs_BxCxT, 0.0).sum(axis=(0, 1))
 
 
-def _scaled_logsumexp(logits_BxA, allowed_BxA, temperature):
+def _scaled_logsumexp(logits_NxA, allowed_NxA, temperature):
     """temperature * log sum exp(logits / temperature), among what is allowed."""
-    return temperature * jax.nn.logsumexp(logits_BxA / temperature, axis=-1, where=allowed_BxA)
+    return temperature * jax.nn.logsumexp(logits_NxA / temperature, axis=-1, where=allowed_NxA)
 
 
 _sums = jax.jit(_logprobs_by_temperature, static_argnums=0)

@@ -14,9 +14,6 @@ from sublax.errors import UserError
 from sublax.models.decoder import Decoder
 from sublax.models.source import Model
 
-# Draws of an answer that has to end within the longest row's tokens.
-ROUNDS = 20
-
 
 def answers_of(
     model: Model,
@@ -44,31 +41,30 @@ def answers_of(
     Raises:
         UserError: an answer that has to be of a form does not end in time, draw after draw.
     """
-    texts, left, cut = {}, list(rows), 0
-    for again in range(ROUNDS):
-        found = own_answers(
-            decoder,
-            model.params,
-            [reading.encoded[row] for row in left],
-            seed,
-            reading.stop_ids,
-            reading.grammar,
-            progress if not again else None,
-            purpose=f"{purpose}, {again}",
-            longest=max(len(completion) for _, completion in reading.encoded),
-        )
-        unfinished = []
-        for row, (_, ids) in zip(left, found, strict=True):
-            ended = bool(ids) and ids[-1] in reading.stop_ids
-            texts[row] = str(model.tokenizer.decode(ids[:-1] if ended else ids))
-            if reading.form is not None and not re.fullmatch(reading.form, texts[row]):
-                unfinished.append(row)
-            elif not ended:
-                cut += 1
-        left = unfinished
-        if not left:
-            return [texts[row] for row in rows], cut
-    raise UserError(
-        f"{model.name}: {len(left)} answers in the rows' form do not end within the longest row's "
-        "tokens; name another model"
+    form, keeps = reading.form, reading.keeps
+
+    def is_wanted(ids: list[int]) -> bool:
+        if form is not None and not re.fullmatch(form, reading.text_of(ids)):
+            return False
+        return keeps is None or keeps(ids)
+
+    found = own_answers(
+        decoder,
+        model.params,
+        [reading.encoded[row] for row in rows],
+        seed,
+        reading.stop_ids,
+        reading.grammar,
+        progress,
+        purpose=purpose,
+        longest=max(len(completion) for _, completion in reading.encoded),
+        keeps=is_wanted,
     )
+    answers = [ids for _, ids in found]
+    if missing := sum(not is_wanted(ids) for ids in answers):
+        raise UserError(
+            f"{model.name}: {missing} answers do not have the rows' form within the longest row's "
+            "tokens; name another model"
+        )
+    cut = sum(not ids or ids[-1] not in reading.stop_ids for ids in answers)
+    return [reading.text_of(ids) for ids in answers], cut
