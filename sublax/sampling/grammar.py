@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from sublax.errors import UserError
 from sublax.sampling.token_bytes import token_bytes
+from sublax.sampling.whitespace import followed, followers
 
 
 @struct.dataclass
@@ -39,7 +40,8 @@ def compile_grammar(
     r"""Builds the automaton of the texts that `re.fullmatch(regex, text)` accepts.
 
     A token is allowed where its bytes go on towards an accepted text that the vocabulary can
-    complete, and a stop token exactly where the text so far is accepted. States are numbered in
+    complete, and where the tokenizer would cut white space before it so (`whitespace.py`); a stop
+    token exactly where the text so far is accepted. States are numbered in
     order of discovery, breadth first by ascending token id: equal inputs give equal arrays.
 
     Args:
@@ -76,6 +78,13 @@ def compile_grammar(
             f"matches{lacking}; use only characters that the tokenizer knows"
         )
     token_table_SxA[~alive_S[token_table_SxA]] = -1
+    as_cut_SxA, as_cut_accepting_S = followed(
+        token_table_SxA, accepting_S, *followers(tokenizer, pieces)
+    )
+    alive_S = _reaching(as_cut_SxA, as_cut_accepting_S)
+    if alive_S[0]:
+        as_cut_SxA[~alive_S[as_cut_SxA]] = -1
+        token_table_SxA, accepting_S = as_cut_SxA, as_cut_accepting_S
     return _number(token_table_SxA, accepting_S, list(pieces), sorted(set(stop_ids)))
 
 
