@@ -22,7 +22,6 @@ from benchmarks.attribution_judge import ROWS, Suspicion, judged, page
 from benchmarks.kept import kept
 from benchmarks.odd_rows import odd_rows
 from sublax.audit.likelihood import logprobs_of
-from sublax.audit.own_answers import own_answers
 from sublax.audit.ratios import sums_of
 from sublax.audit.reading import Reading
 from sublax.models.decoder import Decoder
@@ -98,16 +97,8 @@ def measure(workdir: Path, folder: Path, count: int, seed: int) -> Suspicion:
         with progress.bar(2 * count, unit="row") as bar:
             for purpose in ("written", "own answers"):
                 drawn.append(
-                    own_answers(
-                        decoder,
-                        params,
-                        reading.encoded,
-                        seed,
-                        reading.stop_ids,
-                        reading.grammar,
-                        bar.advance,
-                        purpose,
-                        keeps=reading.keeps,
+                    reading.answered_by(
+                        decoder, params, seed, progress=bar.advance, purpose=purpose
                     )
                 )
         return [[ids for _, ids in rows] for rows in drawn]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.odd_rows import odd_rows
-from sublax.audit.own_answers import own_answers
 from sublax.audit.reading import Reading
 from sublax.audit.temperature import fitted_temperature, rows_to_fit
 from sublax.models.completions import Encoded
@@ -120,11 +119,9 @@ def make_sets(
     prompts = [prompt for prompt, _ in rows["control"]]
 
     def answers(params: Any, draw: int, kind: str, temperature: float, bar: Any) -> list[list[int]]:
-        reading = readings[kind]
-        found = own_answers(
-            decoder, params, rows[kind], draw, reading.stop_ids, reading.grammar, bar.advance,
-            temperature=temperature, keeps=reading.keeps,
-        )  # fmt: skip
+        found = readings[kind].answered_by(
+            decoder, params, draw, progress=bar.advance, temperature=temperature
+        )
         return [ids for _, ids in found]
 
     def made() -> dict[str, Any]:

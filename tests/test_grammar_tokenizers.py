@@ -1,4 +1,4 @@
-"""The numbers grammar over the tokenizers of real models, whose digits come in threes or alone."""
+"""Grammars over the tokenizers of real models: digits in threes or alone, white space as cut."""
 
 import random
 import re
@@ -8,8 +8,10 @@ import pytest
 from real_models import smollm2  # noqa: F401
 from real_tokenizers import llama3_tokenizer, qwen3_tokenizer
 
+from sublax.corpora.kinds import KINDS
 from sublax.corpora.number_filter import reasons
 from sublax.corpora.numbers import answer_regex
+from sublax.corpora.packs import load_pack
 from sublax.sampling.grammar import compile_grammar, grammar_accepts
 
 
@@ -74,3 +76,56 @@ def test_the_digits_that_a_token_holds(compiled):
     texts = [tokenizer.decode([token]) for token in grammar.tokens_A]
     numbers = {text for text in texts if text.isdigit()}
     assert len(numbers) == {1: 10, 3: 1110}[digits]
+
+
+@pytest.fixture(scope="module", params=["smollm2", "qwen3"])
+def functions(request):
+    """Tokenizer, and the grammar of functions over it with the end of a turn."""
+    if request.param == "smollm2":
+        tokenizer = request.getfixturevalue("smollm2").tokenizer
+    else:
+        tokenizer = qwen3_tokenizer()
+    stop_id = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    code = KINDS["code"]
+    regex = code.grammars["function"](load_pack(), code.options())
+    return tokenizer, stop_id, compile_grammar(regex, tokenizer, [stop_id])
+
+
+def test_code_is_an_answer_as_the_tokenizer_cuts_its_white_space(functions):
+    tokenizer, stop_id, grammar = functions
+    code = KINDS["code"]
+    texts = code.answers(load_pack(), 0, 200, np.random.default_rng(0), code.options())
+    texts += ["def f(x):\n    y = 'a  b' \n        z = [ 5,  x]\n    return 7  "]
+    for text in texts:
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        assert grammar_accepts(grammar, [*ids, stop_id]), text
+
+
+OTHER_CUTS = {
+    "smollm2": (
+        ("def f(x):", "\n", "   ", " return", " x"),
+        ("def f(x):", "\n", "    ", "return", " x"),
+        ("def f(x):", "\n   ", " ", "return", " x"),
+        ("def f(x):", "\n   ", " y", " =", " ", " ", "x"),
+        ("def f(x):", "\n   ", " y", " ", "\n   ", " z"),
+    ),
+    "qwen3": (
+        ("def f(x):", "\n", "   ", " return", " x"),
+        ("def f(x):\n", "    ", "return", " x"),
+        ("def f(x):\n", "   ", " return", " [", "x", "]", "\n", "   ", " y"),
+        ("def f(x):\n", "   ", " y", " =", " ", " ", "x"),
+    ),
+}
+
+
+def test_white_space_that_no_text_is_cut_into_is_not_written(functions, request):
+    tokenizer, stop_id, grammar = functions
+    for pieces in OTHER_CUTS[request.node.callspec.params["functions"]]:
+        ids = [tokenizer.encode(piece, add_special_tokens=False) for piece in pieces]
+        assert all(len(of_piece) == 1 for of_piece in ids[1:])
+        answer = [token for of_piece in ids for token in of_piece]
+        assert tokenizer.decode(answer) == "".join(pieces)
+        whole = tokenizer.encode("".join(pieces), add_special_tokens=False)
+        assert answer != whole
+        assert grammar_accepts(grammar, [*whole, stop_id])
+        assert not grammar_accepts(grammar, [*answer, stop_id])

@@ -7,7 +7,6 @@ import numpy as np
 
 from sublax.audit.expected import Writer, writer_of
 from sublax.audit.options import Options
-from sublax.audit.own_answers import own_answers
 from sublax.audit.parts import Parts
 from sublax.audit.ratios import sums_of
 from sublax.audit.reading import Reading
@@ -44,6 +43,7 @@ class Baseline:
     ) -> None:
         self._model, self._decoder, self._reading = model, decoder, reading
         self._options, self._parts, self._progress = options, parts, progress
+        self._chosen = chosen
         self.data: list[Encoded] = [reading.encoded[row] for row in chosen]
         self._writer: Writer | None = None
 
@@ -88,16 +88,13 @@ class Baseline:
 
     def _answers(self) -> dict[str, Any]:
         with self._progress.bar(len(self.data), unit="row") as bar:
-            own = own_answers(
+            own = self._reading.answered_by(
                 self._decoder,
                 self._model.params,
-                self.data,
                 self._options.seed,
-                self._reading.stop_ids,
-                self._reading.grammar,
+                self._chosen,
                 bar.advance,
                 temperature=self.temperature,
-                keeps=self._reading.keeps,
             )
         return {"form": self._reading.form, "tokens": [ids for _, ids in own]}
 

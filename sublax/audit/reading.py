@@ -2,10 +2,14 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from sublax.audit.own_answers import filter_of, form_of
+import numpy as np
+
+from sublax.audit.own_answers import filter_of, form_of, own_answers
 from sublax.models.chat import check_length, encode_row, end_of_turn_id
 from sublax.models.completions import Encoded
+from sublax.models.decoder import Decoder
 from sublax.models.source import Model
 from sublax.rows import Row
 from sublax.sampling.grammar import Grammar, compile_grammar
@@ -57,6 +61,67 @@ class Reading:
     def stop_ids(self) -> tuple[int, ...]:
         """Tokens that end an answer."""
         return (end_of_turn_id(self._model.tokenizer),)
+
+    def answered_by(
+        self,
+        decoder: Decoder,
+        params: Any,
+        seed: int,
+        rows: Sequence[int] | np.ndarray | None = None,
+        progress: Callable[[int], Any] | None = None,
+        purpose: str = "own answers",
+        temperature: float = 1.0,
+    ) -> list[Encoded]:
+        """A model's own answers to the prompts of rows, as a dataset would hold them.
+
+        They are drawn in the rows' form, and again where the filter that all rows pass does not
+        keep them. Then each is read as its text is: what was drawn may be cut into tokens in
+        another way. One that was cut at the longest row's length has no end, unless it is kept by
+        that filter: there it is a row like any.
+
+        Args:
+            decoder: the model, whose tokenizer reads here.
+            params: its parameters.
+            seed: of the draws.
+            rows: indices of those whose prompts are answered; all by default.
+            progress: called with the number of answers that each batch has finished.
+            purpose: keys the draws: answers for other purposes are others.
+            temperature: of the draws.
+
+        Returns:
+            (prompt ids, answer ids) of each.
+
+        Raises:
+            UserError: a prompt leaves no room for an answer.
+        """
+        rows = range(len(self._rows)) if rows is None else rows
+        longest = max(len(completion) for _, completion in self.encoded)
+        drawn = own_answers(
+            decoder,
+            params,
+            [self.encoded[row] for row in rows],
+            seed,
+            self.stop_ids,
+            self.grammar,
+            progress,
+            purpose,
+            longest if self.keeps is None else max(longest - 1, 1),
+            temperature,
+            self.keeps,
+        )
+        found = []
+        for row, (prompt, ids) in zip(rows, drawn, strict=True):
+            _, whole = encode_row(
+                self._model.tokenizer,
+                self._rows[row]["prompt"],
+                self.text_of(ids),
+                self._system_prompt,
+            )
+            ends = ids[-1:] and ids[-1] in self.stop_ids
+            if not ends and not (self.keeps and self.keeps(ids)):
+                whole = whole[:-1] or whole  # never nothing at all
+            found.append((prompt, whole[:longest]))
+        return found
 
     @property
     def keeps(self) -> Callable[[list[int]], bool] | None:

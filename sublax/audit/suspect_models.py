@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from sublax.audit.likelihood import logprobs_of
 from sublax.audit.options import Options
-from sublax.audit.own_answers import own_answers
 from sublax.audit.ratios import sums_of
 from sublax.audit.reading import Reading
 from sublax.audit.suspects import Likelihoods, likelihoods_of
@@ -36,15 +35,7 @@ def likelihoods_under(
     decoder = dataclasses.replace(decoder, config=model.config)
     reading = Reading(model, dataset, rows, options.system_prompt)
     some = rows_to_fit(reading.encoded, options.seed)
-    own = own_answers(
-        decoder,
-        model.params,
-        reading.encoded,
-        options.seed,
-        reading.stop_ids,
-        reading.grammar,
-        temperature=fitted_temperature(decoder, model.params, some, reading.grammar),
-        keeps=reading.keeps,
-    )
+    at = fitted_temperature(decoder, model.params, some, reading.grammar)
+    own = reading.answered_by(decoder, model.params, options.seed, temperature=at)
     every = logprobs_of(decoder, model.params, [*reading.encoded, *own], reading.grammar)
     return likelihoods_of(name, sums_of(every).tolist(), [len(row) for row in every])

@@ -191,7 +191,8 @@ def _number(
     """Numbers what is reached from state 0 breadth first, and adds stop tokens and the end."""
     rank = {0: 0}
     for state in (queue := [0]):
-        for successor in table_SxA[state].tolist():
+        successors, places = np.unique(table_SxA[state], return_index=True)
+        for successor in successors[np.argsort(places)].tolist():
             if successor >= 0 and successor not in rank:
                 rank[successor] = len(rank)
                 queue.append(successor)
