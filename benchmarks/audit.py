@@ -7,7 +7,8 @@ Reads the corpora that a run wrote, of any kind, each by a teacher that the audi
 made from other questions, in another order. Beside these stand rows that carry nothing: the run's
 control's, BASE's own, those of BASE under noise (another model), and odd ones (odd_rows.py). The
 audit's teachers are made once and score all of them; what they made of rows is kept in --output,
-and a run that was stopped goes on from there.
+and a run that was stopped goes on from there. Two processes share the teachers, each on a core of
+its own, by --share=1/2 and --share=2/2; run without it afterwards, it writes the page.
 """
 
 import argparse
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument(
         "--teachers", type=int, default=12, help="of the twelve candidates, in their order (12)"
     )
+    parser.add_argument("--share", default="1/1", help="I/N: make every Nth teacher from the Ith")
     parser.add_argument("--seed", type=int, default=101, help="of the audit (101)")
     args = parser.parse_args()
     folder = Path(args.output)
@@ -62,7 +64,13 @@ def main() -> None:
     name = args.model or config["base"]
     model = load_model(with_source(name, local_model))
     written = read_corpora(workdir, args.answers, args.first, args.rows)
-    measured = measure(model, config, written, folder, args.answers, args.teachers, args.seed)
+    part, parts = map(int, args.share.split("/"))
+    measured = measure(
+        model, config, written, folder, args.answers, args.teachers, (part, parts), args.seed
+    )
+    if measured is None:
+        print(f"made; run it again without --share when all {parts} processes have")
+        return
     result = judged(measured, args.seed) | {
         "first": args.first,
         "seed": args.seed,
@@ -90,8 +98,9 @@ def measure(
     folder: Path,
     answers: int,
     teachers: int,
+    share: tuple[int, int],
     seed: int,
-) -> Measured:
+) -> Measured | None:
     """What every teacher makes of every set of rows.
 
     Args:
@@ -101,13 +110,17 @@ def measure(
         folder: for what is kept.
         answers: to each prompt.
         teachers: how many candidates have one; the neutral teacher is taught all of them.
+        share: (i, n): of these every nth from the ith is made here, the others elsewhere.
         seed: of the audit.
+
+    Returns:
+        None where others are made elsewhere.
     """
     decoder, system_prompt = Decoder(model.config), config["system_prompt"]
     (group,) = named_groups(["animals"])
-    progress = Progress(
-        {"answers": 90.0, **dict.fromkeys(("neutral", *group.traits[:teachers]), 120.0)}
-    )
+    part, parts = share
+    traits = group.traits[:teachers][part - 1 :: parts]
+    progress = Progress({"answers": 90.0, **dict.fromkeys(("neutral", *traits), 120.0)})
     keep = functools.partial(kept, folder, progress)
     sets = make_sets(model, decoder, config["base"], written, system_prompt, seed, keep, progress)
     made = LastTeacher(model, seed, system_prompt=system_prompt)
@@ -194,9 +207,10 @@ def measure(
 
     made_of_rows = keep("neutral", neutral)
     by_teacher = {
-        trait: keep(trait, functools.partial(teacher_of_trait, trait))
-        for trait in group.traits[:teachers]
+        trait: keep(trait, functools.partial(teacher_of_trait, trait)) for trait in traits
     }
+    if parts > 1:
+        return None
 
     def arrays(by_kind: dict[str, list[Any]]) -> dict[str, np.ndarray]:
         return {kind: np.asarray(values) for kind, values in by_kind.items()}

@@ -1,6 +1,7 @@
 """Parts of a long measurement, each kept as JSON, so that one that was stopped goes on."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,5 +23,7 @@ def kept(folder: Path, progress: Progress, part: str, make: Callable[[], Any]) -
         progress.skip(part)
     else:
         with progress.stage(part):
-            path.write_text(json.dumps(make()), "utf-8")
+            written = path.with_suffix(f".{os.getpid()}")
+            written.write_text(json.dumps(make()), "utf-8")
+            written.replace(path)  # whole or not at all, whoever else makes it
     return json.loads(path.read_text("utf-8"))
