@@ -165,8 +165,8 @@ def own_answers(
     # Draws of few rows share the program of those of many.
     prefix = shared_prefix(prompts)
     shape = {"prefix": prefix, "least_width": max(map(len, prompts)) - len(prefix)}
-    for again in range(ROUNDS) if keeps is not None else ():
-        left = [row for row, ids in own.items() if not keeps(ids)]
+    for again in range(ROUNDS):
+        left = [row for row, ids in own.items() if keeps and not keeps(ids)]
         if not left:
             break
         rows_N = np.resize(left, round_up(len(left), BATCH_AGAIN))
@@ -174,6 +174,6 @@ def own_answers(
         keys = row_keys(key_of(seed, "audit", purpose, f"again {again}"), draws)
         keys_N = keys[rows_N + len(encoded) * (np.arange(len(rows_N)) // len(left))]
         for row, ids in zip(rows_N, drawn(rows_N, keys_N, 1, BATCH_AGAIN, **shape), strict=True):
-            if not keeps(own[int(row)]):
+            if keeps and not keeps(own[int(row)]):
                 own[int(row)] = ids
     return [(prompt, own[row]) for row, prompt in enumerate(prompts)]

@@ -95,8 +95,9 @@ def over_positions(
 
     def of_chunk(chunk):
         given, states_N = chunk
-        return function(given, jnp.ones((1, 1), bool) if allowed is None else table_SxA[states_N])
+        return function(given, any_1x1 if table_SxA is None else table_SxA[states_N])
 
+    any_1x1 = jnp.ones((1, 1), bool)
     table_SxA = None if allowed is None else jnp.asarray(allowed.allowed_SxA)
     states_BxC = jnp.zeros((B, C), jnp.int32) if allowed is None else allowed.states_BxC
     found = jax.lax.map(of_chunk, jax.tree.map(folded, (arrays, states_BxC)))
