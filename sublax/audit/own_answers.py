@@ -30,7 +30,9 @@ from sublax.sampling.grammar import Grammar
 BATCH_ROWS = 128
 # Of answers that are drawn again; where fewer are wanted, each has several draws in it.
 BATCH_AGAIN = 64
-ROUNDS = 20
+# So many of these at most, for each row and in all: a model that hardly writes what is kept is told
+# from others without that.
+AGAIN, LEAST_AGAIN = 3, 512
 MOST = 0.8  # of the rows of a form
 
 
@@ -121,7 +123,7 @@ def own_answers(
         longest: tokens of an answer at most; None is the longest of the rows' completions.
         temperature: of the draws.
         keeps: token ids -> whether the rows' writer would have kept such an answer; one that is not
-            is drawn again, `ROUNDS` times at most. None keeps all.
+            is drawn again, by `AGAIN` draws a row at most. None keeps all.
 
     Returns:
         (prompt ids, answer ids) of N rows. An answer that is cut at the limit has no end; of those
@@ -165,10 +167,9 @@ def own_answers(
     # Draws of few rows share the program of those of many.
     prefix = shared_prefix(prompts)
     shape = {"prefix": prefix, "least_width": max(map(len, prompts)) - len(prefix)}
-    for again in range(ROUNDS):
-        left = [row for row, ids in own.items() if keeps and not keeps(ids)]
-        if not left:
-            break
+    budget = max(AGAIN * len(encoded), LEAST_AGAIN)
+    again = 0
+    while budget > 0 and (left := [row for row, ids in own.items() if keeps and not keeps(ids)]):
         rows_N = np.resize(left, round_up(len(left), BATCH_AGAIN))
         draws = len(encoded) * -(-len(rows_N) // len(left))
         keys = row_keys(key_of(seed, "audit", purpose, f"again {again}"), draws)
@@ -176,4 +177,5 @@ def own_answers(
         for row, ids in zip(rows_N, drawn(rows_N, keys_N, 1, BATCH_AGAIN, **shape), strict=True):
             if keeps and not keeps(own[int(row)]):
                 own[int(row)] = ids
+        budget, again = budget - len(rows_N), again + 1
     return [(prompt, own[row]) for row, prompt in enumerate(prompts)]

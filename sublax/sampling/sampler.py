@@ -18,7 +18,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from sublax.models.attention import KeyValues
 from sublax.models.completions import token_logprobs
-from sublax.models.decoder import Decoder, head_kernel, logits_of
+from sublax.models.decoder import Decoder, head_kernel
 from sublax.sampling.draw import FORBIDDEN, Sampling, draw
 from sublax.sampling.grammar import Grammar
 
@@ -297,10 +297,28 @@ def finish(sampler: Sampler, variables, rows: Written, grammar: Grammar | None) 
     logprobs_BxS, total_BxS = token_logprobs(hidden_BxSxD, kernel, rows.tokens)
     allowed_BxS = jnp.zeros_like(logprobs_BxS)
     if grammar is not None:
-        logits = logits_of(params, config, hidden_BxSxD, jnp.asarray(grammar.tokens_A))
-        masked = jnp.where(_allowed(grammar, rows.states), logits, FORBIDDEN)
-        allowed_BxS = jax.nn.logsumexp(masked, axis=-1) - total_BxS
+        kernel = head_kernel(params, config, jnp.asarray(grammar.tokens_A))
+        allowed_BxS = _log_mass(hidden_BxSxD, kernel, grammar, rows.states) - total_BxS
     return Samples(rows.tokens, rows.lengths, logprobs_BxS, allowed_BxS, rows.hidden)
+
+
+def _log_mass(hidden_BxSxD, kernel_DxA, grammar: Grammar, states_BxS, chunk: int = 512):
+    """log of the sum of exponentiated logits of what the grammar allows, [B, S].
+
+    A grammar of code has nearly all tokens, so that logits exist for one chunk of positions alone.
+    """
+
+    def one(column):
+        hidden_BxD, states_B = column
+        kernel = kernel_DxA.astype(hidden_BxD.dtype)
+        logits = jnp.dot(hidden_BxD, kernel, preferred_element_type=jnp.float32)
+        masked = jnp.where(_allowed(grammar, states_B), logits, FORBIDDEN)
+        return jax.nn.logsumexp(masked, axis=-1)
+
+    # By columns, for rows may lie on several devices.
+    B, S = states_BxS.shape
+    columns = jnp.swapaxes(hidden_BxSxD, 0, 1), states_BxS.T
+    return jax.lax.map(one, columns, batch_size=min(max(chunk // B, 1), S)).T
 
 
 def _prefill(sampler: Sampler, variables, prompts: Prompts, keys_B):
