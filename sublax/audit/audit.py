@@ -190,10 +190,14 @@ class Audit:
     ) -> list[np.ndarray]:
         """log p of the rows' tokens; the chosen ones are those that are read closely."""
         teacher, form = self.teachers.taught(group.neutral_pairs()), self.reading.grammar
-        some = rows_to_fit(self.data, self.options.seed)
-        with self.progress.bar(len(some) + len(rows), unit="row") as bar:
+        known, some = self._neutral.get(group.name), rows_to_fit(self.data, self.options.seed)
+        with self.progress.bar(len(rows) + (0 if known else len(some)), unit="row") as bar:
             # Tuning changes how sure a model is of what it writes: each has a temperature.
-            fitted = fitted_temperature(self.decoder, teacher, some, form, bar.advance)
+            fitted = (
+                known.temperatures_N
+                if known
+                else fitted_temperature(self.decoder, teacher, some, form, bar.advance)
+            )
             self._neutral[group.name], found = writer_of(
                 self.decoder, teacher, rows, form, fitted, chosen, bar.advance
             )
