@@ -34,7 +34,7 @@ def test_in_however_many_parts_every_position_has_its_own(at_a_time, size, monke
 def test_each_position_may_have_what_the_grammar_allows_there(monkeypatch):
     monkeypatch.setattr(positions, "LOGITS_AT_A_TIME", 3 * len(FORM.tokens_A))
     rows = make_rows([([1, 2], [3, 20, 7, 2]), ([5, 6, 7], [7, 20])], 64)
-    rows, allowed = under_grammar(FORM, rows)
+    rows, allowed = under_grammar(FORM, FORM.next_state_SxA >= 0, rows)
     assert FORM.tokens_A[rows.targets[0, :4]].tolist() == [3, 20, 7, 2]
     found_BxCxA = over_positions(lambda _, allowed_NxA: allowed_NxA, rows.targets, allowed, 4)
     by_position = [set(FORM.tokens_A[of_A]) for of_A in np.asarray(found_BxCxA)[0, :4]]

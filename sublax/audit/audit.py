@@ -87,6 +87,7 @@ class Audit:
             "model": {path.name: file_hash(path) for path in model.files},
             "dataset": self.sha256,
             "form": self.reading.form,
+            "white_space": "as the tokenizer cuts it",  # earlier versions let a grammar cut it
             "read_closely": hashlib.sha256(self.chosen.tobytes()).hexdigest(),
             "options": {"system_prompt": options.system_prompt, "seed": options.seed},
         }

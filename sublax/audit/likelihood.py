@@ -71,8 +71,9 @@ def batches_of(
         yield from _batches(encoded, max_positions, chosen_N)
         return
     begun_N = np.asarray([grammar_begins(grammar, encoded[row][1]) for row in chosen_N], bool)
+    allowed_SxA = jnp.asarray(np.asarray(grammar.next_state_SxA) >= 0)
     for batch in _batches(encoded, max_positions, chosen_N[begun_N]):
-        rows, allowed = under_grammar(grammar, batch.rows)
+        rows, allowed = under_grammar(grammar, allowed_SxA, batch.rows)
         yield Batch(rows, batch.index, allowed)
     yield from _batches(encoded, max_positions, chosen_N[~begun_N])
 

@@ -36,11 +36,12 @@ class Allowed:
     states_BxC: Any
 
 
-def under_grammar(grammar: Grammar, rows: Rows) -> tuple[Rows, Allowed]:
+def under_grammar(grammar: Grammar, allowed_SxA: Any, rows: Rows) -> tuple[Rows, Allowed]:
     """Rows whose targets are places among the grammar's tokens, and what it allows at each.
 
     Args:
         grammar: of A tokens.
+        allowed_SxA: bool, which of them may follow in each of its states, for many batches.
         rows: B rows of C places for tokens, all of which it begins with.
     """
     tokens_A, next_state_SxA = np.asarray(grammar.tokens_A), np.asarray(grammar.next_state_SxA)
@@ -51,7 +52,7 @@ def under_grammar(grammar: Grammar, rows: Rows) -> tuple[Rows, Allowed]:
         # What only fills the shape stays where it is: some token is allowed everywhere.
         states_BxC[:, column + 1] = np.where(after_B < 0, states_BxC[:, column], after_B)
     rows = dataclasses.replace(rows, targets=places_BxC.astype(np.int32))
-    return rows, Allowed(tokens_A, next_state_SxA >= 0, states_BxC)
+    return rows, Allowed(tokens_A, allowed_SxA, states_BxC)
 
 
 def head_of(params, config: DecoderConfig, allowed: Allowed | None):
