@@ -82,8 +82,8 @@ def followed(
         state, last = divmod(pair, K)
         next_A = np.where(may_KxA[last], table_SxA[state], -1)
         pair_A = np.where(next_A < 0, -1, next_A * K + alike_SxK[next_A, class_A])
-        for found in np.flatnonzero(np.bincount(pair_A + 1)[1:]).tolist():
-            if found not in seen:
+        for found in np.unique(pair_A).tolist():
+            if found >= 0 and found not in seen:
                 seen.add(found)
                 queue.append(found)
         rows.append(pair_A)
