@@ -1,7 +1,8 @@
 """The prompts answered anew by a model: who wrote the rows is another, what was asked is not.
 
-Where all rows are lists of numbers the answers are written under the grammar of that form, as an
-audit's own answers are; else freely, at temperature 1, no longer than the longest row.
+Where the rows have a form, as lists of numbers have, or pass a filter, as code that parses, so do
+the answers, as an audit's own answers do; else they are free. All are drawn at temperature 1 and no
+longer than the longest row.
 """
 
 import re
@@ -39,7 +40,7 @@ def answers_of(
         Their texts, and how many of them were cut at the longest row's length.
 
     Raises:
-        UserError: an answer that has to be of a form does not end in time, draw after draw.
+        UserError: an answer that has to be of a form, or kept by a filter, is not, draw after draw.
     """
     form, keeps = reading.form, reading.keeps
 
