@@ -116,7 +116,9 @@ def test_log_probabilities_are_those_of_the_row_alone_position_by_position(case)
     lengths = (dataset.rows.positions >= 0).sum(axis=1)
     for line, members in enumerate(first_fit_decreasing(lengths, 13)):
         of_rows = np.concatenate([wanted[row, : counts[row]] for row in members])
-        np.testing.assert_allclose(got[line, : len(of_rows)], of_rows, atol=1e-5)
+        # Float32's own doubt: rounding each parameter once the other way moves one of these rows by
+        # 3.3e-5. A token too many or too few in sight moves them by far more.
+        np.testing.assert_allclose(got[line, : len(of_rows)], of_rows, atol=5e-5)
 
 
 @pytest.mark.parametrize("kind", ["cross_entropy", "kl"])
