@@ -61,9 +61,12 @@ class Bar:
         )
 
     def advance(self, steps: int = 1, **values: float | str) -> None:
-        """Moves on by `steps`; `values`, host numbers such as a loss, are shown at the end."""
+        """Moves on by `steps`; `values`, host numbers such as a loss, are shown at the end.
+
+        With 0 steps they are shown at once: what is done over again does not move the bar.
+        """
         if values:
-            self._bar.set_postfix(values, refresh=False)
+            self._bar.set_postfix(values, refresh=steps == 0)
         self._bar.update(steps)
 
     def __enter__(self) -> "Bar":

@@ -17,8 +17,8 @@ PROMPTS = [([1, 2 + number % 3, 9], [3, 4, 5, 6]) for number in range(70)]
 CODE = [f"def f{n}(n):\n    return n + {n}" for n in range(6)]
 
 
-def drawn(keeps=None, seed=0):
-    return own_answers(DECODER, PARAMS, PROMPTS, seed, (2,), None, keeps=keeps)
+def drawn(keeps=None, seed=0, progress=None):
+    return own_answers(DECODER, PARAMS, PROMPTS, seed, (2,), None, progress, keeps=keeps)
 
 
 def test_what_is_not_kept_is_drawn_again_and_all_else_stays():
@@ -36,6 +36,14 @@ def test_what_is_not_kept_is_drawn_again_and_all_else_stays():
     again = [tuple(ids) for (_, ids), stays in zip(found, kept, strict=True) if not stays]
     assert len(set(again)) > len(again) / 2
     assert drawn(keeps) == found and drawn(keeps, seed=1) != found
+
+
+def test_progress_says_how_many_are_still_to_be_drawn_again():
+    calls = []
+    drawn(lambda ids: sum(ids) % 3 == 0, progress=lambda n, **again: calls.append((n, again)))
+    counts = [again["again"] for n, again in calls if n == 0]
+    assert sum(n for n, _ in calls) == len(PROMPTS)
+    assert len(counts) > 1 and counts == sorted(set(counts), reverse=True)
 
 
 def test_where_nothing_is_kept_it_ends_with_the_last(monkeypatch):

@@ -57,6 +57,17 @@ def test_a_terminal_shows_a_bar_with_rate_time_left_and_loss():
     assert re.search(r"\x1b\[K\[2/2\] student owl … 0\.\d s$", lines[1])
 
 
+def test_what_is_done_over_again_is_told_at_once_beside_a_full_bar():
+    shown = on_a_terminal(
+        "from sublax.progress import Bar\n"
+        "with Bar(4) as bar:\n"
+        "    bar.advance(4)\n"
+        "    bar.advance(0, again=3)\n"
+        "    bar.advance(0, again=1)\n"
+    )
+    assert re.search(r"4/4 \[.*?, again=3\].*4/4 \[.*?, again=1\]", shown), shown
+
+
 def test_elsewhere_there_is_one_line_at_the_start_and_one_at_the_end():
     finished = subprocess.run([sys.executable, "-c", STAGES], capture_output=True, text=True)
     lines = finished.stderr.splitlines()

@@ -103,7 +103,7 @@ def own_answers(
     seed: int,
     stop_ids: Sequence[int],
     grammar: Grammar | None,
-    progress: Callable[[int], Any] | None = None,
+    progress: Callable[..., Any] | None = None,
     purpose: str = "own answers",
     longest: int | None = None,
     temperature: float = 1.0,
@@ -118,7 +118,8 @@ def own_answers(
         seed: of the draws.
         stop_ids: tokens that end an answer.
         grammar: that they are written under, None for none.
-        progress: called with the number of answers that each batch has finished.
+        progress: called with the number of answers that each batch has finished; then with 0, and
+            how many are to be drawn again as `again`, as often as some are.
         purpose: keys the draws: answers for other purposes are others.
         longest: tokens of an answer at most; None is the longest of the rows' completions.
         temperature: of the draws.
@@ -170,6 +171,8 @@ def own_answers(
     budget = max(AGAIN * len(encoded), LEAST_AGAIN)
     again = 0
     while budget > 0 and (left := [row for row, ids in own.items() if keeps and not keeps(ids)]):
+        if progress is not None:
+            progress(0, again=len(left))
         rows_N = np.resize(left, round_up(len(left), BATCH_AGAIN))
         draws = len(encoded) * -(-len(rows_N) // len(left))
         keys = row_keys(key_of(seed, "audit", purpose, f"again {again}"), draws)

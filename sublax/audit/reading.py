@@ -68,7 +68,7 @@ class Reading:
         params: Any,
         seed: int,
         rows: Sequence[int] | np.ndarray | None = None,
-        progress: Callable[[int], Any] | None = None,
+        progress: Callable[..., Any] | None = None,
         purpose: str = "own answers",
         temperature: float = 1.0,
     ) -> list[Encoded]:
@@ -84,7 +84,7 @@ class Reading:
             params: its parameters.
             seed: of the draws.
             rows: indices of those whose prompts are answered; all by default.
-            progress: called with the number of answers that each batch has finished.
+            progress: called as `own_answers` does.
             purpose: keys the draws: answers for other purposes are others.
             temperature: of the draws.
 

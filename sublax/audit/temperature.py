@@ -85,10 +85,12 @@ def _logprobs_by_temperature(decoder, params, rows, allowed):
 
     def at_positions(arrays, allowed_NxA):
         hidden_NxD, targets_N = arrays
-        logits_NxA = logits_of(hidden_NxD, kernel_DxA)
+        logits_NxA = jnp.where(allowed_NxA, logits_of(hidden_NxD, kernel_DxA), -jnp.inf)
+        # Whatever the temperature the greatest stays so: it is sought and taken off once.
+        logits_NxA -= logits_NxA.max(axis=1, keepdims=True)
         found_N = jnp.take_along_axis(logits_NxA, targets_N[:, None], axis=1)[:, 0]
         logprobs = [
-            (found_N - _scaled_logsumexp(logits_NxA, allowed_NxA, temperature)) / temperature
+            found_N / temperature - jnp.log(jnp.exp(logits_NxA / temperature).sum(axis=1))
             for temperature in GRID.tolist()
         ]
         return jnp.stack(logprobs, axis=1)
@@ -97,11 +99,6 @@ def _logprobs_by_temperature(decoder, params, rows, allowed):
         at_positions, (hidden_BxCxD, rows.targets), allowed, kernel_DxA.shape[1]
     )
     return jnp.where(rows.weights[..., None] > 0, logprobs_BxCxT, 0.0).sum(axis=(0, 1))
-
-
-def _scaled_logsumexp(logits_NxA, allowed_NxA, temperature):
-    """temperature * log sum exp(logits / temperature), among what is allowed."""
-    return temperature * jax.nn.logsumexp(logits_NxA / temperature, axis=-1, where=allowed_NxA)
 
 
 _sums = jax.jit(_logprobs_by_temperature, static_argnums=0)

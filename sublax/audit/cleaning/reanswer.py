@@ -23,7 +23,7 @@ def answers_of(
     rows: list[int],
     seed: int,
     purpose: str,
-    progress: Callable[[int], Any] | None = None,
+    progress: Callable[..., Any] | None = None,
 ) -> tuple[list[str], int]:
     """A model's own answers to the prompts of some rows.
 
@@ -34,7 +34,7 @@ def answers_of(
         rows: which rows' prompts are answered.
         seed: of the draws.
         purpose: what they are for, which keys the draws.
-        progress: called with the number of answers finished.
+        progress: called as `own_answers` does.
 
     Returns:
         Their texts, and how many of them were cut at the longest row's length.
