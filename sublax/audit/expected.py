@@ -200,8 +200,10 @@ def _found_and_expected(decoder, params, rows, hidden, kernels, allowed, tempera
         jnp.broadcast_to(jnp.asarray(of_B)[:, None], rows.targets.shape) for of_B in temperatures
     ]
     arrays = [*hidden, own_BxCxD], rows.targets, temperatures
-    sums_BxCx3, moved_BxCx3xS = over_positions(at_positions, arrays, allowed, width)
-    return ((rows.weights[..., None] > 0) * sums_BxCx3).sum(axis=1), moved_BxCx3xS
+    found_BxCx3, moved_BxCx3xS = over_positions(
+        at_positions, arrays, rows.weights > 0, allowed, width
+    )
+    return found_BxCx3.sum(axis=1), moved_BxCx3xS
 
 
 _last_hidden = jax.jit(_hidden_and_logprobs, static_argnums=0)

@@ -153,7 +153,7 @@ def logprobs_of_hidden(hidden_BxCxD, kernel_DxA, rows: Rows, allowed: Allowed | 
         allowed: what the grammar allows; None is any token.
 
     Returns:
-        float32 [B, C], natural log.
+        float32 [B, C], natural log; 0 where there is no target.
     """
 
     def at_positions(arrays, allowed_NxA):
@@ -161,7 +161,8 @@ def logprobs_of_hidden(hidden_BxCxD, kernel_DxA, rows: Rows, allowed: Allowed | 
         logprobs_NxA = jax.nn.log_softmax(logits_of(hidden_NxD, kernel_DxA), where=allowed_NxA)
         return jnp.take_along_axis(logprobs_NxA, targets_N[:, None], axis=1)[:, 0]
 
-    return over_positions(at_positions, (hidden_BxCxD, rows.targets), allowed, kernel_DxA.shape[1])
+    arrays, width = (hidden_BxCxD, rows.targets), kernel_DxA.shape[1]
+    return over_positions(at_positions, arrays, rows.weights > 0, allowed, width)
 
 
 _logprobs = jax.jit(_token_logprobs, static_argnums=0)

@@ -67,39 +67,47 @@ def logits_of(hidden_NxD, kernel_DxA):
 
 
 def over_positions(
-    function: Callable[[Any, Any], Any], arrays: Any, allowed: Allowed | None, width: int
+    function: Callable[[Any, Any], Any],
+    arrays: Any,
+    counts_BxC: Any,
+    allowed: Allowed | None,
+    width: int,
 ) -> Any:
-    """A function of every position, of some at a time.
+    """A function of every position that counts, of some at a time.
+
+    Rows of text differ in length, and of a batch of them a third may be filling: it costs nothing.
 
     Args:
         function: (arrays [N, ...], bool [N, A] or [1, 1]) -> arrays [N, ...], of N positions and
             which tokens each may have.
         arrays: [B, C, ...] each.
+        counts_BxC: bool, which positions count.
         allowed: what the rows' grammar allows; None is any token.
         width: of the logits.
 
     Returns:
-        What the function does, [B, C, ...] each.
+        What the function does, [B, C, ...] each, and 0 at positions that do not count.
     """
-    B, C = jax.tree.leaves(arrays)[0].shape[:2]
-    chunks = -(-B * C // max(LOGITS_AT_A_TIME // width, 1))
-    size = -(-B * C // chunks)  # all alike, so that the last is not mostly filling
-
-    def folded(array):
-        flat = array.reshape(B * C, *array.shape[2:])
-        filling = ((0, chunks * size - B * C), *((0, 0) for _ in flat.shape[1:]))
-        return jnp.pad(flat, filling).reshape(chunks, size, *flat.shape[1:])
-
-    def unfolded(array):
-        flat = array.reshape(chunks * size, *array.shape[2:])
-        return flat[: B * C].reshape(B, C, *flat.shape[1:])
-
-    def of_chunk(chunk):
-        given, states_N = chunk
-        return function(given, any_1x1 if table_SxA is None else table_SxA[states_N])
-
+    B, C = counts_BxC.shape
+    size = min(max(LOGITS_AT_A_TIME // width, 1), B * C)
     any_1x1 = jnp.ones((1, 1), bool)
     table_SxA = None if allowed is None else jnp.asarray(allowed.allowed_SxA)
     states_BxC = jnp.zeros((B, C), jnp.int32) if allowed is None else allowed.states_BxC
-    found = jax.lax.map(of_chunk, jax.tree.map(folded, (arrays, states_BxC)))
-    return jax.tree.map(unfolded, found)
+    given_BC = (arrays, states_BxC)
+    flat = jax.tree.map(lambda of: jnp.asarray(of).reshape(B * C, *of.shape[2:]), given_BC)
+    # Those that count come first; the others' places lie outside, where what is found is dropped.
+    order = jnp.flatnonzero(counts_BxC, size=B * C + size, fill_value=B * C)
+
+    def of_chunk(number):
+        at = jax.lax.dynamic_slice(order, (number * size,), (size,))
+        given, states_N = jax.tree.map(lambda of: of[at], flat)
+        return at, function(given, any_1x1 if table_SxA is None else table_SxA[states_N])
+
+    def with_chunk(number, found):
+        at, of_places = of_chunk(number)
+        return jax.tree.map(lambda every, of: every.at[at].set(of, mode="drop"), found, of_places)
+
+    shapes = jax.eval_shape(of_chunk, 0)[1]
+    found = jax.tree.map(lambda of: jnp.zeros((B * C, *of.shape[1:]), of.dtype), shapes)
+    found = jax.lax.fori_loop(0, -(-counts_BxC.sum() // size), with_chunk, found)
+    return jax.tree.map(lambda of: of.reshape(B, C, *of.shape[1:]), found)

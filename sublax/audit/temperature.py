@@ -96,9 +96,13 @@ def _logprobs_by_temperature(decoder, params, rows, allowed):
         return jnp.stack(logprobs, axis=1)
 
     logprobs_BxCxT = over_positions(
-        at_positions, (hidden_BxCxD, rows.targets), allowed, kernel_DxA.shape[1]
+        at_positions,
+        (hidden_BxCxD, rows.targets),
+        rows.weights > 0,
+        allowed,
+        kernel_DxA.shape[1],
     )
-    return jnp.where(rows.weights[..., None] > 0, logprobs_BxCxT, 0.0).sum(axis=(0, 1))
+    return logprobs_BxCxT.sum(axis=(0, 1))
 
 
 _sums = jax.jit(_logprobs_by_temperature, static_argnums=0)
