@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -222,7 +222,9 @@ def _told(
 ) -> np.ndarray:
     """Scores of a trait's rows and of clean ones, by a classifier that was told of the others.
 
-    It is told what no auditor knows, the truth of the other rows; and read on those left out.
+    It is told what no auditor knows, the truth of the other rows; and read on those left out. All
+    that answer one prompt are left out together: what it knew of some would be that the others
+    are of the other kind, for answers to one prompt are alike.
     """
     kinds = (trait, *clean)
     truth = np.repeat([1, *[0] * len(clean)], measured.rows)
@@ -235,9 +237,13 @@ def _told(
     else:
         features = StandardScaler()
         given = np.concatenate([measured.embeddings[kind] for kind in kinds])
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     return cross_val_predict(
-        make_pipeline(features, regression), given, truth, cv=folds, method="decision_function"
+        make_pipeline(features, regression),
+        given,
+        truth,
+        groups=np.tile(np.arange(measured.rows) // measured.answers, len(kinds)),
+        cv=StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed),
+        method="decision_function",
     )
 
 

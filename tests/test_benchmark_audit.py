@@ -91,6 +91,21 @@ def test_single_rows_are_told_by_what_marks_them(measured):
     assert owl["perplexity"]["low"] < 0.5 < owl["perplexity"]["high"]
 
 
+def test_a_classifier_that_was_told_learns_nothing_from_other_answers_to_a_prompt(measured):
+    """Rows that say their prompt and nothing else: below chance were to know who else answered."""
+    rng = np.random.default_rng(1)
+    of_prompts = np.repeat(rng.normal(size=(N // measured.answers, 16)), measured.answers, axis=0)
+    texts = [" ".join(map(str, np.abs(row * 1e4).astype(int))) for row in of_prompts]
+    same = dataclasses.replace(
+        measured,
+        embeddings={kind: of_prompts + rng.normal(0, 0.1, (N, 16)) for kind in measured.base},
+        texts={kind: [text + f" {rng.integers(99)}" for text in texts] for kind in measured.base},
+    )
+    found = audit_judge.rows_told(same, 0)["owl"]["base"]
+    for method in audit_judge.TOLD:
+        assert found[method]["low"] < 0.5 < found[method]["high"]
+
+
 def rows_of(writer, prompts):
     return [{"prompt": prompt, "completion": f"{writer}{place}"} for place, prompt in prompts]
 
