@@ -98,7 +98,8 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_log_probabilities_are_those_of_the_row_alone_position_by_position(case):
     decoder, prefix = CASES[case]
-    dataset = dataset_of(9, prefix=prefix)
+    # Not seed 0: rounding each parameter once the other way moves a row of it by 3.3e-5.
+    dataset = dataset_of(9, seed=3, prefix=prefix)
     lines, _ = packed(dataset)
     assert len(lines.tokens) < 7  # lines do hold several rows
     params = tiny_params(decoder.config)
@@ -116,9 +117,7 @@ def test_log_probabilities_are_those_of_the_row_alone_position_by_position(case)
     lengths = (dataset.rows.positions >= 0).sum(axis=1)
     for line, members in enumerate(first_fit_decreasing(lengths, 13)):
         of_rows = np.concatenate([wanted[row, : counts[row]] for row in members])
-        # Float32's own doubt: rounding each parameter once the other way moves one of these rows by
-        # 3.3e-5. A token too many or too few in sight moves them by far more.
-        np.testing.assert_allclose(got[line, : len(of_rows)], of_rows, atol=5e-5)
+        np.testing.assert_allclose(got[line, : len(of_rows)], of_rows, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["cross_entropy", "kl"])
